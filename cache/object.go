@@ -1,0 +1,133 @@
+package cache
+
+import (
+	"net/http"
+	"sync/atomic"
+	"time"
+)
+
+// Kind says what a stored Object is.
+type Kind uint8
+
+const (
+	// Response is a whole response: field section and body.
+	Response Kind = iota
+	// Signpost stands at a primary key whose responses vary: it names the request
+	// fields that choose among them (RFC 9111 section 4.1) and has no body.
+	Signpost
+	// Pass marks a key whose last response could not be reused, so that requests
+	// for it do not queue behind one another (hit-for-miss).
+	Pass
+)
+
+// An Object is what a [Store] keeps under one key. It is shared by all its readers
+// and never changes once it was put; what may change later is behind atomics.
+type Object struct {
+	Key  Key
+	Kind Kind
+
+	Status int
+	Header http.Header // end-to-end fields only, as received; never written to
+	Body   Body
+
+	Request  time.Time // when the request that fetched or last validated it was sent
+	Received time.Time // when its response's field section had arrived
+
+	Age      time.Duration // corrected_initial_age, RFC 9111 section 4.2.3
+	Lifetime time.Duration // freshness_lifetime, RFC 9111 section 4.2.1
+	Control  Control       // the response's directives that matter when it is reused
+
+	// Vary are the request field names, lower case and sorted, that choose the
+	// variant: set on a Signpost. Epoch makes the variants' keys of one Signpost
+	// unlike those of an earlier one, so that removing the Signpost removes them all.
+	Vary  []string
+	Epoch uint64
+
+	block block // what a hit writes, prepared once at fill
+
+	dead atomic.Bool // set by Kill: no look-up may return the object any more
+}
+
+// Kill marks the object as removed or replaced. A store calls it before it drops
+// its references, so that a tier which applies changes late cannot bring it back.
+func (o *Object) Kill() { o.dead.Store(true) }
+
+// Dead reports whether Kill was called. A store's Get treats a dead object as absent.
+func (o *Object) Dead() bool { return o.dead.Load() }
+
+// overhead is what an object costs beyond key, fields and body: the structs, map
+// slots and list links around it, as measured in cache/store (see its README).
+const overhead = 512
+
+// Size is the number of bytes the object is accounted with: key, fields, body and
+// a fixed overhead. It does not change.
+func (o *Object) Size() int64 {
+	n := int64(overhead + o.Key.Len() + len(o.block.raw))
+	for name, values := range o.Header {
+		n += int64(len(name) + 48)
+		for _, v := range values {
+			n += int64(len(v) + 16)
+		}
+	}
+	return n + o.Body.Len()
+}
+
+// A Body is a response's content in chunks, shared by all readers and never copied
+// for one. The zero Body is empty.
+type Body struct {
+	chunks [][]byte
+	size   int64
+}
+
+// NewBody makes a Body of chunks, which it keeps: the caller must not write to them
+// afterwards.
+func NewBody(chunks ...[]byte) Body {
+	b := Body{chunks: chunks}
+	for _, c := range chunks {
+		b.size += int64(len(c))
+	}
+	return b
+}
+
+// Len is the number of bytes.
+func (b Body) Len() int64 { return b.size }
+
+// Range calls yield with the pieces of n bytes from offset off, in order, until
+// yield returns false. Pieces are views into the body: they may be read only.
+func (b Body) Range(off, n int64, yield func([]byte) bool) {
+	for _, c := range b.chunks {
+		if n <= 0 {
+			return
+		}
+		if off >= int64(len(c)) {
+			off -= int64(len(c))
+			continue
+		}
+		piece := c[off:]
+		off = 0
+		if int64(len(piece)) > n {
+			piece = piece[:n]
+		}
+		n -= int64(len(piece))
+		if !yield(piece) {
+			return
+		}
+	}
+}
+
+// A Store keeps objects in some medium and some number of bytes. All methods may be
+// called concurrently. A store may forget any object at any time; it must never
+// return one for a key other than its own, nor one that was deleted or replaced
+// before the call began.
+type Store interface {
+	// Get returns the object under exactly k, or nil.
+	Get(k Key) *Object
+	// Put keeps o in place of what was under its key; the old object is killed. A
+	// following Get finds o, unless its Size is above MaxObject or the store was
+	// under such pressure that o was evicted meanwhile.
+	Put(o *Object)
+	// Delete removes and kills what is under k; ok tells whether something was.
+	Delete(k Key) (ok bool)
+	// MaxObject is the largest Size that Put will keep.
+	MaxObject() int64
+}
