@@ -1,7 +1,6 @@
 package cache
 
 import (
-	"net/http"
 	"sync/atomic"
 	"time"
 )
@@ -27,7 +26,7 @@ type Object struct {
 	Kind Kind
 
 	Status int
-	Header http.Header // end-to-end fields only, as received; never written to
+	Fields Fields // end-to-end fields only, ready to be written by a hit
 	Body   Body
 
 	Request  time.Time // when the request that fetched or last validated it was sent
@@ -42,8 +41,6 @@ type Object struct {
 	// unlike those of an earlier one, so that removing the Signpost removes them all.
 	Vary  []string
 	Epoch uint64
-
-	block block // what a hit writes, prepared once at fill
 
 	dead atomic.Bool // set by Kill: no look-up may return the object any more
 }
@@ -62,14 +59,7 @@ const overhead = 512
 // Size is the number of bytes the object is accounted with: key, fields, body and
 // a fixed overhead. It does not change.
 func (o *Object) Size() int64 {
-	n := int64(overhead + o.Key.Len() + len(o.block.raw))
-	for name, values := range o.Header {
-		n += int64(len(name) + 48)
-		for _, v := range values {
-			n += int64(len(v) + 16)
-		}
-	}
-	return n + o.Body.Len()
+	return int64(overhead+o.Key.Len()+o.Fields.Len()) + o.Body.Len()
 }
 
 // A Body is a response's content in chunks, shared by all readers and never copied
