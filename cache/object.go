@@ -34,7 +34,11 @@ type Object struct {
 
 	Age      time.Duration // corrected_initial_age, RFC 9111 section 4.2.3
 	Lifetime time.Duration // freshness_lifetime, RFC 9111 section 4.2.1
-	Control  Control       // the response's directives that matter when it is reused
+	NoCache  bool          // must be validated before each reuse, section 5.2.2.4
+
+	// How long past its lifetime the object may be used while it is revalidated
+	// (RFC 5861 section 3) and while the origin fails (section 4); 0 = not at all.
+	WhileRevalidate, IfError time.Duration
 
 	// Vary are the request field names, lower case and sorted, that choose the
 	// variant: set on a Signpost. Epoch makes the variants' keys of one Signpost

@@ -1,0 +1,158 @@
+package cache
+
+import (
+	"context"
+	"io"
+	"slices"
+)
+
+// Chunks start small where the length is unknown and double; most means that a large
+// body wastes at most its last chunk.
+const (
+	firstChunk = 4 << 10
+	mostChunk  = 64 << 10
+)
+
+// copyBody takes the body as it comes. It returns nil when all of it came.
+func (f *Fill) copyBody(ctx context.Context, body io.Reader) error {
+	for {
+		if f.length >= 0 && f.size == f.length {
+			return atEnd(body)
+		}
+		room, err := f.room(ctx)
+		if err != nil {
+			return err
+		}
+		n, err := body.Read(room)
+		f.grow(n)
+		switch {
+		case err == io.EOF && f.length >= 0 && f.size != f.length:
+			return ErrLength
+		case err == io.EOF:
+			return nil
+		case err != nil:
+			return err
+		}
+	}
+}
+
+// atEnd expects nothing more of a body.
+func atEnd(body io.Reader) error {
+	var more [1]byte
+	switch n, err := io.ReadFull(body, more[:]); {
+	case n > 0:
+		return ErrLength
+	case err == io.EOF:
+		return nil
+	default:
+		return err
+	}
+}
+
+// room returns where the next bytes go. Only the fill's goroutine calls it. While the
+// body is not being kept it waits for the slowest reader, and ends when none is left.
+func (f *Fill) room(ctx context.Context) ([]byte, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.keep && f.over() {
+		f.unkeep()
+	}
+	for !f.keep {
+		slowest := f.trim()
+		if len(f.readers) == 0 {
+			return nil, context.Canceled
+		}
+		if f.size-slowest < window {
+			break
+		}
+		wake := f.wake
+		f.mu.Unlock()
+		select {
+		case <-wake:
+		case <-ctx.Done():
+		}
+		f.mu.Lock()
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+	}
+	if n := len(f.chunks); n > 0 {
+		if tail := f.chunks[n-1].data; len(tail) < cap(tail) {
+			return tail[len(tail):cap(tail)], nil
+		}
+	}
+	next := int64(firstChunk)
+	if n := len(f.chunks); n > 0 {
+		next = int64(cap(f.chunks[n-1].data)) * 2
+	}
+	if f.length >= 0 {
+		next = f.length - f.size
+	}
+	f.chunks = append(f.chunks, chunk{f.size, make([]byte, 0, min(next, mostChunk))})
+	tail := f.chunks[len(f.chunks)-1].data
+	return tail[:cap(tail)], nil
+}
+
+// over reports whether what has come must not be kept any longer, and reserves the
+// budget for what is kept.
+func (f *Fill) over() bool {
+	o, policy := f.object, f.want.Policy
+	switch {
+	case o.Size()+f.size > f.c.store.MaxObject(), policy.MaxObject > 0 && f.size > policy.MaxObject:
+		f.reason = ReasonTooLarge
+		return true
+	}
+	// One chunk ahead, so that the budget is never passed by what is being read.
+	need := f.size + mostChunk
+	if f.length >= 0 {
+		need = min(need, f.length)
+	}
+	if more := need - f.held; more > 0 {
+		if f.c.held.Add(more) > f.c.filling {
+			f.c.held.Add(-more)
+			if f.reason == "" {
+				f.reason = ReasonMemory
+			}
+			return true
+		}
+		f.held += more
+	}
+	return false
+}
+
+// unkeep turns to passing the body through: nobody joins any more. f.mu is held, but
+// not while the flight is removed, for Cache.mu comes first.
+func (f *Fill) unkeep() {
+	f.mu.Unlock()
+	f.land(nil)
+	f.mu.Lock()
+	f.keep = false
+	f.release()
+}
+
+// trim drops chunks that every reader has passed and returns the slowest position.
+func (f *Fill) trim() int64 {
+	slowest := f.size
+	for r := range f.readers {
+		slowest = min(slowest, r.pos)
+	}
+	n := 0
+	for n < len(f.chunks)-1 && f.chunks[n+1].start <= slowest {
+		n++
+	}
+	f.chunks = slices.Delete(f.chunks, 0, n)
+	return slowest
+}
+
+// grow publishes n bytes that were read into the last chunk.
+func (f *Fill) grow(n int) {
+	if n == 0 {
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	last := &f.chunks[len(f.chunks)-1]
+	last.data = last.data[:len(last.data)+n]
+	f.size += int64(n)
+	f.broadcast()
+}

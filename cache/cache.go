@@ -1,0 +1,116 @@
+// Package cache decides what may be stored and reused, for how long, and for whom: it
+// is RFC 9111 for a shared cache, with one shared fill per key. It knows neither
+// sockets nor media: a proxy asks it, a [Store] keeps what it decides to keep.
+//
+// A request asks [Cache.Look]. What is fresh is answered from the object; anything else
+// goes through [Cache.Join], where one request becomes the leader of a [Fill] and all
+// others for the same key wait for its field section and then stream from it while it
+// arrives. A response is stored only when it is whole.
+package cache
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Config tells a Cache its limits. Zero values take the default named.
+type Config struct {
+	Store Store // where objects lie; required
+	// Filling bounds the bytes that all fills in flight hold together; a fill that
+	// finds no room goes on without being stored. Default 64 MiB.
+	Filling int64
+	// Now is the clock. Default time.Now.
+	Now func() time.Time
+}
+
+// A Cache ties the rules, a store and the fills in flight together. Its methods may
+// be called concurrently.
+type Cache struct {
+	store   Store
+	now     func() time.Time
+	filling int64
+
+	held      atomic.Int64  // bytes in fills that are to be stored
+	epochs    atomic.Uint64 // the newest Signpost's epoch
+	collapsed atomic.Uint64
+
+	mu      sync.Mutex // guards what follows
+	flights map[Key]*Fill
+}
+
+// New returns a cache over cfg.Store.
+func New(cfg Config) *Cache {
+	c := &Cache{store: cfg.Store, now: cfg.Now, filling: cfg.Filling, flights: make(map[Key]*Fill)}
+	if c.now == nil {
+		c.now = time.Now
+	}
+	if c.filling == 0 {
+		c.filling = 64 << 20
+	}
+	return c
+}
+
+// Collapsed is the number of requests so far that were answered from a fill another
+// request had begun.
+func (c *Cache) Collapsed() uint64 { return c.collapsed.Load() }
+
+// A Look is what the store holds for one request at one moment.
+type Look struct {
+	Key    Key     // the variant's key where the primary key's responses vary
+	Object *Object // nil where nothing usable is stored
+	Pass   bool    // the last response could not be reused: go alone
+	Age    time.Duration
+	TTL    time.Duration // what is left of the lifetime; negative when stale
+}
+
+// Fresh reports whether the object may be used without asking the origin
+// (RFC 9111 section 4.2).
+func (l Look) Fresh() bool { return l.Object != nil && l.TTL > 0 && !l.Object.NoCache }
+
+// Updating reports whether the object may be used while it is revalidated in the
+// background (RFC 5861 section 3).
+func (l Look) Updating() bool { return l.Object != nil && l.within(l.Object.WhileRevalidate) }
+
+// IfError reports whether the object may be used because the origin failed
+// (RFC 5861 section 4; RFC 9111 section 4.2.4).
+func (l Look) IfError() bool { return l.Object != nil && l.within(l.Object.IfError) }
+
+func (l Look) within(window time.Duration) bool {
+	return l.TTL <= 0 && -l.TTL < window && !l.Object.NoCache
+}
+
+// Look finds what is stored for the primary key k and a request with these fields.
+func (c *Cache) Look(k Key, request FieldReader, now time.Time) Look {
+	o := c.store.Get(k)
+	if o != nil && o.Kind == Signpost {
+		k.Vary = variant(o, request)
+		o = c.store.Get(k)
+	}
+	l := Look{Key: k}
+	switch {
+	case o == nil:
+	case o.Kind == Pass:
+		l.Pass = o.currentAge(now) < o.Lifetime
+	case o.Kind == Response:
+		l.Object = o
+		l.Age = o.currentAge(now)
+		l.TTL = o.Lifetime - l.Age
+	}
+	return l
+}
+
+// Invalidate removes every response under the primary key k, and keeps fills for it
+// that are in flight from being stored or joined (RFC 9111 section 4.4).
+func (c *Cache) Invalidate(k Key) {
+	k = k.Primary()
+	c.mu.Lock()
+	for key, f := range c.flights {
+		if key.Primary() == k {
+			f.forget()
+			delete(c.flights, key)
+		}
+	}
+	c.mu.Unlock()
+	c.store.Delete(k)
+}

@@ -1,0 +1,80 @@
+package cache
+
+import (
+	"net/http"
+	"time"
+)
+
+// heuristicMost bounds a heuristic lifetime; RFC 9111 section 4.2.2 asks for a warning
+// sign above a day.
+const heuristicMost = 24 * time.Hour
+
+// lifetime computes freshness_lifetime for a shared cache (RFC 9111 section 4.2.1): the
+// first of s-maxage, max-age, Expires and a tenth of the time since Last-Modified.
+// explicit is false where the last or nothing applied. What is invalid is stale.
+func lifetime(status int, h http.Header, c Control, received time.Time) (d time.Duration, explicit bool) {
+	if c.SMaxAge.Set {
+		return c.SMaxAge.Duration(), true
+	}
+	if c.MaxAge.Set {
+		return c.MaxAge.Duration(), true
+	}
+	date := dateOf(h, received)
+	if lines := h["Expires"]; len(lines) > 0 {
+		at, err := http.ParseTime(lines[0])
+		if err != nil || !at.After(date) { // "0" and the like: already expired (section 5.3)
+			return 0, true
+		}
+		return at.Sub(date), true
+	}
+	if !heuristic[status] && !c.Public {
+		return 0, false
+	}
+	modified, err := http.ParseTime(h.Get("Last-Modified"))
+	if err != nil || !modified.Before(date) {
+		return 0, false
+	}
+	return min(date.Sub(modified)/10, heuristicMost), false
+}
+
+// heuristic lists the statuses whose responses may be reused without explicit
+// freshness (RFC 9110 section 15.1), less 206, which is not stored.
+var heuristic = map[int]bool{200: true, 203: true, 204: true, 300: true, 301: true, 308: true, 404: true, 405: true, 410: true, 414: true, 501: true}
+
+// understood lists the final statuses whose responses are stored (RFC 9111 section 3):
+// those whose meaning for a cache is the general one.
+var understood = map[int]bool{
+	200: true, 203: true, 204: true, 300: true, 301: true, 302: true, 303: true, 307: true, 308: true,
+	400: true, 403: true, 404: true, 405: true, 410: true, 414: true, 451: true, 500: true, 501: true, 502: true, 503: true, 504: true,
+}
+
+// initialAge computes corrected_initial_age (RFC 9111 section 4.2.3) of a response
+// whose request was sent at request and whose field section came at received.
+func initialAge(h http.Header, request, received time.Time) time.Duration {
+	apparent := max(0, received.Sub(dateOf(h, received)))
+	var value time.Duration
+	if lines := h["Age"]; len(lines) > 0 {
+		// The first member of the first line counts; what is no number is ignored
+		// (section 5.1).
+		first, _, _, _ := cutDirective(lines[0])
+		if n, ok := parseDelta(first); ok {
+			value = time.Duration(n) * time.Second
+		}
+	}
+	return max(apparent, value+max(0, received.Sub(request)))
+}
+
+// dateOf returns the Date field, or the time of receipt where there is none or it
+// cannot be read (RFC 9110 section 6.6.1).
+func dateOf(h http.Header, received time.Time) time.Time {
+	if t, err := http.ParseTime(h.Get("Date")); err == nil {
+		return t
+	}
+	return received
+}
+
+// currentAge computes current_age (RFC 9111 section 4.2.3). A clock that was set back
+// makes an object no younger than it came.
+func (o *Object) currentAge(now time.Time) time.Duration {
+	return o.Age + max(0, now.Sub(o.Received))
+}

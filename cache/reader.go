@@ -1,0 +1,166 @@
+package cache
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"sort"
+	"time"
+)
+
+// A Reader is one request's view of a fill. It belongs to that request's goroutine.
+type Reader struct {
+	f       *Fill
+	leader  bool
+	request http.Header // for Vary
+	seen    int         // interim responses handed over
+	pos     int64       // guarded by f.mu: next byte to give
+}
+
+// reader registers a reader at the beginning. A fill that drops what was read is in no
+// table of flights any more, so nobody can come too late.
+func (f *Fill) reader(request http.Header, leader bool) *Reader {
+	r := &Reader{f: f, leader: leader, request: request}
+	f.mu.Lock()
+	f.readers[r] = struct{}{}
+	f.mu.Unlock()
+	return r
+}
+
+// A Head is what a fill has come to.
+type Head struct {
+	State    State
+	Object   *Object        // Streaming (its Body empty, see Length) and Refreshed
+	Length   int64          // of the body; -1 while unknown
+	Response *http.Response // Alone, for the leader only: valid until Close
+	Reason   Reason
+	Err      error         // Erred
+	Wait     time.Duration // from the request to the origin to its field section
+	Leader   bool          // this request asked the origin
+	Stored   bool          // the response will be stored when it is whole
+}
+
+// Head waits for the field section. early, if not nil, is called for each interim
+// response that comes before it.
+func (r *Reader) Head(ctx context.Context, early func(status int, h http.Header)) (Head, error) {
+	f := r.f
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for {
+		for ; r.seen < len(f.interim); r.seen++ {
+			if in := f.interim[r.seen]; early != nil {
+				f.mu.Unlock()
+				early(in.status, in.fields)
+				f.mu.Lock()
+			}
+		}
+		if f.state != waiting {
+			return r.head(), nil
+		}
+		if err := f.sleep(ctx); err != nil {
+			return Head{}, err
+		}
+	}
+}
+
+// head tells this reader what the fill means for it.
+func (r *Reader) head() Head {
+	f := r.f
+	h := Head{State: f.state, Object: f.object, Length: f.length, Reason: f.reason, Err: f.err, Wait: f.wait, Leader: r.leader}
+	switch {
+	case r.leader:
+		h.Response = f.response
+		h.Stored = f.state == Refreshed || f.state == Streaming && f.keep && f.reason == ""
+	case f.state == Streaming && f.signpost != nil && variant(f.signpost, r.request) != f.object.Key.Vary:
+		h.State = Elsewhere
+	case (f.state == Streaming && f.reason != ReasonOriginError || f.state == Refreshed) && !f.shareable():
+		h.State, h.Reason = Alone, ReasonHitForMiss
+	case f.state == Alone:
+		h.Reason = ReasonHitForMiss
+	case f.state == Streaming || f.state == Refreshed:
+		f.c.collapsed.Add(1)
+	}
+	return h
+}
+
+// shareable reports whether the response may answer a request other than the one that
+// fetched it: only while it is fresh (RFC 9111 section 4).
+func (f *Fill) shareable() bool {
+	o := f.object
+	return !o.NoCache && o.currentAge(f.c.now()) < o.Lifetime
+}
+
+// Next returns the next piece of the body, at most until the given position, waiting
+// for it where need be; io.EOF after the last. The piece may be read only.
+func (r *Reader) Next(ctx context.Context, until int64) ([]byte, error) {
+	f := r.f
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for {
+		if until >= 0 && r.pos >= until {
+			return nil, io.EOF
+		}
+		if r.pos < f.size {
+			i := sort.Search(len(f.chunks), func(i int) bool { return f.chunks[i].start > r.pos }) - 1
+			c := f.chunks[i]
+			piece := c.data[r.pos-c.start:]
+			if until >= 0 {
+				piece = piece[:min(int64(len(piece)), until-r.pos)]
+			}
+			r.pos += int64(len(piece))
+			if !f.keep {
+				f.broadcast()
+			}
+			return piece, nil
+		}
+		switch {
+		case f.err != nil:
+			return nil, f.err
+		case f.done:
+			return nil, io.EOF
+		}
+		if err := f.sleep(ctx); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// Skip moves to a later position without reading. It is called before the first Next.
+func (r *Reader) Skip(to int64) {
+	r.f.mu.Lock()
+	r.pos = to
+	r.f.mu.Unlock()
+}
+
+// Close gives the reader up. A fill that is being kept goes on without readers, one
+// that is not ends with its last; the leader's own response ends with the leader.
+func (r *Reader) Close() error {
+	f := r.f
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.readers, r)
+	if r.leader && f.state == Alone {
+		if f.response != nil {
+			f.response.Body.Close()
+			f.response = nil
+		}
+		f.cancel()
+	}
+	if !f.keep {
+		f.broadcast()
+	}
+	return nil
+}
+
+// sleep waits for a broadcast. f.mu is held before and after.
+func (f *Fill) sleep(ctx context.Context) error {
+	wake := f.wake
+	f.mu.Unlock()
+	defer f.mu.Lock()
+	select {
+	case <-wake:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
