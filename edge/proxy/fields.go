@@ -1,0 +1,133 @@
+package proxy
+
+import (
+	"net/http"
+	"net/netip"
+	"net/textproto"
+	"strings"
+)
+
+// hopByHop are the fields that end at each hop (RFC 9110 section 7.6.1), whether a
+// Connection field names them or not.
+var hopByHop = [...]string{
+	"Connection", "Keep-Alive", "Proxy-Connection", "Te", "Transfer-Encoding", "Upgrade",
+	"Proxy-Authenticate", "Proxy-Authorization", "Proxy-Authentication-Info",
+}
+
+// spoofable are request fields by which applications learn who asks and for what, and
+// which a client therefore must not be able to set. They are compared with "_" read as
+// "-", since gateways of the CGI kind cannot tell the two apart.
+var spoofable = map[string]bool{
+	"Forwarded": true, "X-Forwarded-For": true, "X-Forwarded-Host": true, "X-Forwarded-Proto": true,
+	"X-Forwarded-Port": true, "X-Forwarded-Server": true, "X-Forwarded-Prefix": true, "X-Forwarded-Ssl": true, "X-Forwarded-Scheme": true, "X-Forwarded-Client-Cert": true,
+	"X-Original-Url": true, "X-Rewrite-Url": true, "X-Original-Host": true, "X-Original-Method": true, "X-Host": true,
+	"X-Real-Ip": true, "Client-Ip": true, "X-Client-Ip": true, "X-Cluster-Client-Ip": true, "True-Client-Ip": true, "Fastly-Client-Ip": true, "Cf-Connecting-Ip": true,
+	"Front-End-Https": true, "X-Url-Scheme": true, "Early-Data": true, "Proxy": true,
+}
+
+// overriding are request fields that turn a GET into something else at the
+// application, where the cache would still take the answer for a GET's.
+var overriding = map[string]bool{"X-Http-Method-Override": true, "X-Http-Method": true, "X-Method-Override": true}
+
+// endToEnd returns a copy of h without the fields of the hop it came by.
+func endToEnd(h http.Header) http.Header {
+	out := make(http.Header, len(h)+6)
+	for name, values := range h {
+		out[name] = values
+	}
+	for _, line := range h["Connection"] {
+		for name := range strings.SplitSeq(line, ",") {
+			if name = textproto.TrimString(name); name != "" {
+				delete(out, http.CanonicalHeaderKey(name))
+			}
+		}
+	}
+	for _, name := range hopByHop {
+		delete(out, name)
+	}
+	delete(out, "Trailer")
+	return out
+}
+
+// requestFields makes the field section for the origin: end to end, told who asks, and
+// nothing a client could have made up.
+func (p *Proxy) requestFields(x *Exchange, pl plan) http.Header {
+	r := x.r
+	h := endToEnd(r.Header)
+	peer, _ := netip.ParseAddrPort(r.RemoteAddr)
+	trusted := p.trusts(peer.Addr().Unmap())
+	get := r.Method == http.MethodGet || r.Method == http.MethodHead
+	for name := range h {
+		plain := http.CanonicalHeaderKey(strings.ReplaceAll(name, "_", "-"))
+		if spoofable[plain] && !(trusted && believable[name]) || get && overriding[plain] {
+			delete(h, name)
+		}
+	}
+	for _, line := range r.Header["Te"] {
+		if strings.Contains(strings.ToLower(line), "trailers") { // RFC 9110 section 10.1.4
+			h["Te"] = []string{"trailers"}
+		}
+	}
+	if _, ok := h["User-Agent"]; !ok {
+		h["User-Agent"] = nil // keep net/http from naming itself
+	}
+	proto := "https"
+	if r.TLS == nil {
+		proto = "http"
+	}
+	host := p.host(x)
+	from := peer.Addr().Unmap()
+	chain := from.String()
+	if before := h["X-Forwarded-For"]; len(before) > 0 {
+		chain = strings.Join(before, ", ") + ", " + chain
+	}
+	h["X-Forwarded-For"] = []string{chain}
+	if _, ok := h["X-Forwarded-Proto"]; !ok {
+		h["X-Forwarded-Proto"] = []string{proto}
+	}
+	if _, ok := h["X-Forwarded-Host"]; !ok {
+		h["X-Forwarded-Host"] = []string{host}
+	}
+	appendField(h, "Forwarded", "for="+forwardedNode(from)+`;host="`+host+`";proto=`+proto+";by=_"+p.cfg.Node)
+	appendField(h, "Via", viaWords[min(r.ProtoMajor, 3)]+" "+p.cfg.Node)
+	if pl.early {
+		h["Early-Data"] = []string{"1"} // RFC 8470 section 5.1
+	}
+	return h
+}
+
+// believable are the fields that a trusted proxy in front may set.
+var believable = map[string]bool{"Forwarded": true, "X-Forwarded-For": true, "X-Forwarded-Host": true, "X-Forwarded-Proto": true}
+
+// viaWords are the received-protocol of Via by major version (RFC 9110 section 7.6.3).
+var viaWords = [...]string{"1.0", "1.1", "2", "3"}
+
+// forwardedNode is an address as RFC 7239 section 6 writes it.
+func forwardedNode(a netip.Addr) string {
+	if a.Is6() {
+		return `"[` + a.String() + `]"`
+	}
+	return a.String()
+}
+
+// host is the authority the origin is told: the client's name, with the port only where
+// it is ours. The cache key has no port, so no answer may depend on one a client made up.
+func (p *Proxy) host(x *Exchange) string {
+	host, port := splitPort(strings.ToLower(x.r.Host))
+	if port != "" && port == p.port {
+		return host + ":" + port
+	}
+	return strings.TrimSuffix(host, ".")
+}
+
+// responseFields makes the end-to-end field section of a response from the origin: what
+// is passed on and stored alike.
+func (p *Proxy) responseFields(h http.Header) http.Header {
+	out := endToEnd(h)
+	delete(out, "Alt-Svc") // it speaks of the origin's own connections (RFC 7838 section 2.1)
+	if _, ok := out["Date"]; !ok {
+		out["Date"] = []string{p.now().UTC().Format(http.TimeFormat)} // RFC 9110 section 6.6.1
+	}
+	appendField(out, "Via", p.via)
+	return out
+}

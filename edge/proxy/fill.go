@@ -1,0 +1,228 @@
+package proxy
+
+import (
+	"context"
+	"net/http"
+	"net/http/httptrace"
+	"net/textproto"
+	"net/url"
+	"strconv"
+	"time"
+
+	"hither/cache"
+)
+
+// looks bounds how often a request looks again because what it waited for turned out
+// to be another variant than its own; after that it asks for itself.
+const looks = 3
+
+// fill answers a cacheable request that is not a hit: from a fill it joins or begins,
+// from something stale, or past the cache where the last answers could not be shared.
+func (p *Proxy) fill(x *Exchange, pl plan) {
+	v := view{x.r}
+	asked := cache.ParseControl(v.Values("Cache-Control"))
+	solo := len(v.Values("Authorization")) > 0 // its answer is rarely for others
+	for range looks {
+		look := p.cache.Look(pl.key, v, p.now())
+		x.stale, x.variant = look.Object != nil, look.Key.Vary != ""
+		if look.Fresh() { // stored since Hit looked
+			p.serve(x, pl.served(v, look), cache.Hit, "")
+			return
+		}
+		if asked.OnlyIfCached {
+			p.refuse(x, errOnlyIfCached)
+			return
+		}
+		if verdict, why := past(v, look, asked); why != "" {
+			p.forward(x, pl, verdict, why)
+			return
+		}
+		want := cache.Want{Look: look, Request: x.r.Header, Policy: pl.policy, Fetch: p.fetch(x, pl), Solo: solo}
+		r := p.cache.Join(x.r.Context(), want)
+		if r == nil {
+			continue
+		}
+		if look.Updating() {
+			r.Close() // the fill goes on by itself
+			p.serve(x, pl.served(v, look), cache.Updating, "")
+			return
+		}
+		switch p.follow(x, pl, look, r) {
+		case answered:
+			return
+		case askAlone:
+			if look.Object == nil {
+				p.forward(x, pl, cache.Miss, cache.ReasonHitForMiss)
+				return
+			}
+			solo = true
+		}
+	}
+	p.forward(x, pl, cache.Miss, cache.ReasonVary)
+}
+
+// past tells why a request that found nothing fresh goes past the cache.
+func past(v RequestView, look cache.Look, asked cache.Control) (cache.Verdict, cache.Reason) {
+	switch {
+	case look.Pass:
+		return cache.Miss, cache.ReasonHitForMiss
+	case asked.NoStore:
+		return cache.Bypass, cache.ReasonNoStore
+	case look.Object != nil:
+		return 0, ""
+	case v.Method() == http.MethodHead: // its answer has no content to store
+		return cache.Miss, cache.ReasonMethod
+	case len(v.Values("Range")) > 0:
+		return cache.Bypass, cache.ReasonRange
+	}
+	return 0, ""
+}
+
+// What became of following a fill.
+type followed uint8
+
+const (
+	answered  followed = iota
+	lookAgain          // the response is another variant
+	askAlone           // the response was for the leader alone
+)
+
+// follow waits for the fill's field section and answers from it.
+func (p *Proxy) follow(x *Exchange, pl plan, look cache.Look, r *cache.Reader) followed {
+	defer r.Close()
+	head, err := r.Head(x.r.Context(), x.interim)
+	if err != nil {
+		x.breakOff(err)
+	}
+	x.Wait = head.Wait
+	if head.Leader {
+		x.Origin = pl.site.Origin
+	}
+	x.Verdict = cache.Miss
+	if look.Object != nil {
+		x.Verdict = cache.Expired
+	}
+	x.Reason = head.Reason
+	if !head.Leader {
+		x.Reason = cache.ReasonCollapsed
+	}
+	switch head.State {
+	case cache.Elsewhere:
+		return lookAgain
+	case cache.Alone:
+		if head.Response == nil {
+			return askAlone
+		}
+		p.relay(x, head.Response)
+	case cache.Erred:
+		if now := p.now(); look.IfErrorAt(now) {
+			p.standIn(x, pl, look, head.Err, now)
+		} else {
+			p.refuse(x, head.Err)
+		}
+	case cache.Refreshed:
+		x.upstream = http.StatusNotModified
+		fresh := cache.Look{Object: head.Object, Age: head.Object.Age, TTL: head.Object.Lifetime - head.Object.Age}
+		p.serve(x, pl.served(view{x.r}, fresh), cache.Revalidated, x.Reason)
+	case cache.Streaming:
+		p.stream(x, r, head)
+	}
+	return answered
+}
+
+// standIn answers with the stored response in the place of a failing origin (RFC 5861
+// section 4).
+func (p *Proxy) standIn(x *Exchange, pl plan, look cache.Look, fault error, now time.Time) {
+	x.Fault = fault
+	_, token := x.blame(fault)
+	why := x.Reason
+	look.Age += now.Sub(x.Start)
+	x.w.Header()["Proxy-Status"] = []string{p.cfg.Node + "; error=" + token}
+	p.serve(x, pl.served(view{x.r}, look), cache.Stale, why)
+}
+
+// stream answers from a response that is still arriving.
+func (p *Proxy) stream(x *Exchange, r *cache.Reader, head cache.Head) {
+	o := head.Object
+	x.upstream = o.Status
+	s := o.Select(x.Method, view{x.r}, head.Length)
+	x.Status = s.Status
+	h := x.w.Header()
+	o.Fields.CopyTo(h)
+	x.selected(h, s, head.Length)
+	if age := o.Age / time.Second; age > 0 || !head.Leader {
+		h["Age"] = []string{strconv.FormatInt(int64(age), 10)}
+	}
+	appendField(h, "Cache-Status", p.cacheStatus(x, 0, head.Stored))
+	p.sign(x, h)
+	x.begin(s.Status)
+	if x.Method == http.MethodHead || s.Length == 0 {
+		return
+	}
+	p.copyStream(x, r, s)
+}
+
+// interim passes an interim response on (RFC 9110 section 15.2).
+func (x *Exchange) interim(status int, fields http.Header) {
+	if !x.r.ProtoAtLeast(1, 1) {
+		return
+	}
+	h := x.w.Header()
+	for name, values := range endToEnd(fields) {
+		h[name] = values
+	}
+	x.w.WriteHeader(status)
+	clear(h)
+}
+
+// fetch prepares the request a fill will send. What it needs of the exchange it takes
+// now: the fill may outlive it.
+func (p *Proxy) fetch(x *Exchange, pl plan) cache.Fetch {
+	fields := p.requestFields(x, pl)
+	for _, name := range [...]string{"If-None-Match", "If-Modified-Since", "If-Range", "Range", "Expect"} {
+		delete(fields, name)
+	}
+	host := p.host(x)
+	return func(ctx context.Context, validators http.Header, early func(int, http.Header)) (*http.Response, error) {
+		h := fields.Clone()
+		for name, values := range validators {
+			h[name] = values
+		}
+		ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+			Got1xxResponse: func(status int, fields textproto.MIMEHeader) error {
+				if status > http.StatusSwitchingProtocols {
+					early(status, http.Header(fields).Clone())
+				}
+				return nil
+			},
+		})
+		r, err := request(ctx, http.MethodGet, pl.target, host, h)
+		if err != nil {
+			return nil, err
+		}
+		resp, err := pl.site.Transport.RoundTrip(r)
+		if err != nil {
+			return nil, err
+		}
+		resp.Header = p.responseFields(resp.Header)
+		return resp, nil
+	}
+}
+
+// request makes a request to the origin. Its target reaches the wire byte for byte as
+// it was normalised.
+func request(ctx context.Context, method, target, host string, h http.Header) (*http.Request, error) {
+	u := &url.URL{Path: "*"}
+	if target != "*" {
+		var err error
+		if u, err = url.ParseRequestURI(target); err != nil {
+			return nil, errTarget
+		}
+	}
+	u.Scheme, u.Host = "https", host
+	r := &http.Request{
+		Method: method, URL: u, Host: host, Header: h,
+		Proto: "HTTP/2.0", ProtoMajor: 2,
+	}
+	return r.WithContext(ctx), nil
+}

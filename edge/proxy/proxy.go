@@ -1,0 +1,122 @@
+// Package proxy is the request path of an edge: route, look up, fill, respond, and one
+// [Exchange] per request that says what happened. It is one http.Handler for HTTP/1.1,
+// 2 and 3 alike; origins are http.RoundTrippers; rules of reuse live in package cache.
+//
+// [Proxy.ServeHTTP] reads in the order of a request's life. [Proxy.Hit] is the one extra
+// seam: it answers a hit from a [RequestView], so that an engine that has no
+// http.Request can call it too.
+package proxy
+
+import (
+	"net/http"
+	"net/netip"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"hither/cache"
+)
+
+// Config says what a Proxy works with.
+type Config struct {
+	// Node is the name in Via, Cache-Status and Proxy-Status: an RFC 9110 token.
+	Node  string
+	Cache *cache.Cache // required
+	Sites *Sites       // required; SetSites replaces them while serving
+	// AltSvc is the Alt-Svc field value of HTTP/1.1 and 2 responses (RFC 7838 section
+	// 3); "" = none.
+	AltSvc string
+	// Port is the port of our https URLs: a Host with this port is passed on with it,
+	// one with another port without. An origin's answer may depend on the port, the
+	// cache key does not.
+	Port int
+	// Trusted are the addresses of proxies in front whose Forwarded and X-Forwarded-*
+	// fields are believed. Default none: a client's own fields are dropped.
+	Trusted []netip.Prefix
+	// WriteIdle is the longest time a client may take to accept a piece of a response.
+	// Default 60 s.
+	WriteIdle time.Duration
+	// Now is the clock. Default time.Now.
+	Now func() time.Time
+	// End receives every Exchange when it is over; it is called concurrently and must
+	// not keep the pointer. Optional.
+	End func(*Exchange)
+}
+
+// A Proxy is the edge's http.Handler. It is safe for concurrent use.
+type Proxy struct {
+	cfg   Config
+	cache *cache.Cache
+	now   func() time.Time
+	sites atomic.Pointer[Sites]
+	via   string // our member of a response's Via; the origin speaks HTTP/2
+	port  string
+}
+
+// New returns a proxy.
+func New(cfg Config) *Proxy {
+	p := &Proxy{cfg: cfg, cache: cfg.Cache, now: cfg.Now, via: "2 " + cfg.Node, port: strconv.Itoa(cfg.Port)}
+	if p.now == nil {
+		p.now = time.Now
+	}
+	if p.cfg.WriteIdle == 0 {
+		p.cfg.WriteIdle = time.Minute
+	}
+	p.sites.Store(cfg.Sites)
+	return p
+}
+
+// SetSites replaces the sites for requests that begin from now on.
+func (p *Proxy) SetSites(s *Sites) { p.sites.Store(s) }
+
+// ServeHTTP answers one request; reading order is the life of a request.
+func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	x := p.begin(w, r) // what the log line and the counters will say
+	defer p.end(x)
+	if s, why := p.Hit(view{r}, x.Start); s != nil {
+		p.serve(x, s, cache.Hit, why)
+		return
+	}
+	plan, err := p.route(x)
+	if err != nil {
+		p.refuse(x, err)
+		return
+	}
+	if plan.bypass != "" {
+		p.forward(x, plan, cache.Bypass, plan.bypass)
+		return
+	}
+	p.fill(x, plan)
+}
+
+// begin opens the exchange of one request.
+func (p *Proxy) begin(w http.ResponseWriter, r *http.Request) *Exchange {
+	x := &Exchange{
+		Start: p.now(), Node: p.cfg.Node, Proto: protoWords[min(r.ProtoMajor, 3)], Protocol: r.Proto,
+		Method: r.Method, Host: r.Host, Target: r.RequestURI, Referer: r.Referer(), Agent: r.UserAgent(),
+		Verdict: cache.Refused, w: w, r: r,
+	}
+	if r.TLS != nil {
+		x.TLS = tlsWords[r.TLS.Version]
+		x.Early = !r.TLS.HandshakeComplete
+	}
+	if r.Body != nil && r.Body != http.NoBody {
+		r.Body = &countedBody{ReadCloser: r.Body, n: &x.received}
+	}
+	x.Client = p.client(r)
+	return x
+}
+
+// end closes the exchange, also when the handler is left by a panic: that is how a
+// response that cannot be completed is broken off.
+func (p *Proxy) end(x *Exchange) {
+	x.Total = p.now().Sub(x.Start)
+	x.BytesIn = x.received.Load()
+	if p.cfg.End != nil {
+		p.cfg.End(x)
+	}
+}
+
+var protoWords = [...]string{0: "h0", 1: "h1", 2: "h2", 3: "h3"}
+
+var tlsWords = map[uint16]string{0x0303: "1.2", 0x0304: "1.3"}

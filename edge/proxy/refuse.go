@@ -1,0 +1,102 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strconv"
+
+	"hither/cache"
+)
+
+// A refusal is an answer the edge gives by itself. What the client is told and the
+// word in the log are different things.
+type refusal struct {
+	status int
+	reason cache.Reason
+	text   string
+}
+
+func (e *refusal) Error() string { return "proxy: " + e.text }
+
+var (
+	errUnknownHost = &refusal{http.StatusMisdirectedRequest, "unknown-host", "no site of this network has that name"}
+	// RFC 9110 section 15.5.20: the client may try again on a connection of its own.
+	errOtherPolicy  = &refusal{http.StatusMisdirectedRequest, "tls-policy", "that site has another TLS policy than this connection's"}
+	errMethod       = &refusal{http.StatusMethodNotAllowed, "method", "CONNECT and TRACE are not served"}
+	errTooEarly     = &refusal{http.StatusTooEarly, "early-data", "send this request again after the handshake (RFC 8470)"}
+	errTarget       = &refusal{http.StatusBadRequest, "target", "the request target is malformed"}
+	errOnlyIfCached = &refusal{http.StatusGatewayTimeout, cache.ReasonOnlyIfCached, "nothing is stored for only-if-cached"}
+)
+
+// originError is what an error of an origin's RoundTripper may say of itself.
+type originError interface {
+	error
+	Status() int         // for the client: 502, 503 or 504
+	ProxyStatus() string // RFC 9209 section 2.3 error token
+	Reason() string      // one word for the log
+	Retryable() bool     // the request certainly did not reach the application
+}
+
+// statusClientGone is nginx's word for a client that left before its answer; it stands
+// in the log only.
+const statusClientGone = 499
+
+// refuse answers err: a *refusal, or a fault of the origin (502, 503, 504 with
+// Proxy-Status, RFC 9209).
+func (p *Proxy) refuse(x *Exchange, err error) {
+	var no *refusal
+	if errors.As(err, &no) {
+		x.Verdict, x.Reason = cache.Refused, no.reason
+		p.page(x, no.status, no.text)
+		return
+	}
+	x.Verdict, x.Fault = cache.Failed, err
+	if x.r.Context().Err() != nil {
+		x.Reason, x.Status = "client-gone", statusClientGone
+		panic(http.ErrAbortHandler)
+	}
+	status, token := x.blame(err)
+	x.w.Header()["Proxy-Status"] = []string{p.cfg.Node + "; error=" + token}
+	x.w.Header()["Cache-Status"] = []string{p.cfg.Node + "; fwd=" + x.forwardWord()}
+	p.page(x, status, "the origin gave no answer ("+token+")")
+}
+
+// blame takes status, RFC 9209 token and log word from an error of the origin's.
+func (x *Exchange) blame(err error) (status int, token string) {
+	var fault originError
+	switch {
+	case errors.As(err, &fault):
+		x.Reason = cache.Reason(fault.Reason())
+		return fault.Status(), fault.ProxyStatus()
+	case errors.Is(err, cache.ErrLength):
+		x.Reason = "origin-length"
+		return http.StatusBadGateway, "http_response_incomplete"
+	case errors.Is(err, context.DeadlineExceeded):
+		x.Reason = "origin-timeout"
+		return http.StatusGatewayTimeout, "http_response_timeout"
+	}
+	x.Reason = "origin-error"
+	var word interface{ Reason() string }
+	if errors.As(err, &word) {
+		x.Reason = cache.Reason(word.Reason())
+	}
+	return http.StatusBadGateway, "http_protocol_error"
+}
+
+// page writes a short answer of the edge's own.
+func (p *Proxy) page(x *Exchange, status int, text string) {
+	h := x.w.Header()
+	body := strconv.Itoa(status) + " " + http.StatusText(status) + ": " + text + "\n"
+	h["Content-Type"] = []string{"text/plain; charset=utf-8"}
+	h["Cache-Control"] = []string{"no-store"}
+	h["Content-Length"] = []string{strconv.Itoa(len(body))}
+	if status == http.StatusMethodNotAllowed {
+		h["Allow"] = []string{"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"}
+	}
+	p.sign(x, h)
+	x.begin(status)
+	if x.Method != http.MethodHead {
+		x.write([]byte(body))
+	}
+}

@@ -1,0 +1,223 @@
+package proxy
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"strconv"
+	"time"
+
+	"hither/cache"
+)
+
+// largeBody is the size above which a client that does not read is given a deadline on
+// HTTP/1.1 too: what is smaller fits the kernel's send buffer. On HTTP/2 and 3 the
+// client's window may be closed from the first byte.
+const largeBody = 64 << 10
+
+// serve writes an answer out of the cache.
+func (p *Proxy) serve(x *Exchange, s *Served, verdict cache.Verdict, why cache.Reason) {
+	x.Site, x.Verdict, x.Reason, x.Status = s.site.Name, verdict, why, s.Status
+	h := x.w.Header()
+	s.Object.Fields.CopyTo(h)
+	x.selected(h, s.Selection, s.Object.Body.Len())
+	h["Age"] = []string{strconv.FormatInt(int64(s.Age/time.Second), 10)}
+	appendField(h, "Cache-Status", p.cacheStatus(x, s.TTL, false))
+	p.sign(x, h)
+	x.begin(s.Status)
+	if x.Method == http.MethodHead || s.Length == 0 {
+		return
+	}
+	guard := p.guard(x, s.Length)
+	s.Object.Body.Range(s.Offset, s.Length, func(piece []byte) bool {
+		guard.arm()
+		return x.write(piece) == nil
+	})
+	guard.disarm()
+}
+
+// selected sets the fields that depend on which part is sent. size is the whole body's
+// length, -1 when unknown.
+func (x *Exchange) selected(h http.Header, s cache.Selection, size int64) {
+	switch s.Status {
+	case http.StatusNotModified:
+		// RFC 9110 section 15.4.5: no fields of the content that is not sent.
+		for _, name := range [...]string{"Content-Type", "Content-Encoding", "Content-Language", "Content-Range"} {
+			delete(h, name)
+		}
+		return
+	case http.StatusRequestedRangeNotSatisfiable:
+		for _, name := range [...]string{"Content-Type", "Content-Encoding", "Content-Language", "Etag", "Last-Modified"} {
+			delete(h, name)
+		}
+		h["Content-Range"] = []string{s.Range}
+		h["Content-Length"] = []string{"0"}
+		return
+	case http.StatusPartialContent:
+		h["Content-Range"] = []string{s.Range}
+	case http.StatusNoContent:
+		return
+	}
+	length := s.Length
+	if x.Method == http.MethodHead {
+		length = size
+	}
+	if length >= 0 {
+		h["Content-Length"] = []string{strconv.FormatInt(length, 10)}
+	}
+}
+
+// begin sends the final status and field section.
+func (x *Exchange) begin(status int) {
+	x.Status = status
+	x.w.WriteHeader(status)
+}
+
+// write sends a piece of the content.
+func (x *Exchange) write(piece []byte) error {
+	n, err := x.w.Write(piece)
+	x.BytesOut += int64(n)
+	if err != nil && x.Fault == nil {
+		x.Fault = &clientError{err}
+	}
+	return err
+}
+
+// A clientError is a client that went away or does not read.
+type clientError struct{ cause error }
+
+func (e *clientError) Error() string { return "proxy: write to client: " + e.cause.Error() }
+func (e *clientError) Unwrap() error { return e.cause }
+
+// sign adds what every response of this node carries.
+func (p *Proxy) sign(x *Exchange, h http.Header) {
+	if p.cfg.AltSvc != "" && x.r.ProtoMajor < 3 {
+		h["Alt-Svc"] = []string{p.cfg.AltSvc}
+	}
+	x.FirstByte = p.now().Sub(x.Start)
+}
+
+// cacheStatus is this node's member of Cache-Status (RFC 9211).
+func (p *Proxy) cacheStatus(x *Exchange, ttl time.Duration, stored bool) string {
+	b := make([]byte, 0, 64)
+	b = append(b, p.cfg.Node...)
+	switch x.Verdict {
+	case cache.Hit, cache.Updating:
+		b = append(b, "; hit; ttl="...)
+		return string(strconv.AppendInt(b, int64(ttl/time.Second), 10))
+	}
+	b = append(b, "; fwd="...)
+	b = append(b, x.forwardWord()...)
+	if x.upstream != 0 && x.upstream != x.Status {
+		b = append(b, "; fwd-status="...)
+		b = strconv.AppendInt(b, int64(x.upstream), 10)
+	}
+	switch {
+	case x.Verdict == cache.Stale || x.Verdict == cache.Revalidated:
+		b = append(b, "; ttl="...)
+		b = strconv.AppendInt(b, int64(ttl/time.Second), 10)
+	case stored:
+		b = append(b, "; stored"...)
+	}
+	switch x.Reason {
+	case "", cache.ReasonMethod:
+	case cache.ReasonCollapsed:
+		b = append(b, "; collapsed"...)
+	default:
+		b = append(b, "; detail="...)
+		b = append(b, x.Reason...)
+	}
+	return string(b)
+}
+
+// forwardWord is the fwd parameter of RFC 9211 section 2.2.
+func (x *Exchange) forwardWord() string {
+	switch {
+	case x.Reason == cache.ReasonMethod:
+		return "method"
+	case x.Reason == cache.ReasonRange && x.Verdict == cache.Bypass:
+		return "partial"
+	case x.Verdict == cache.Stale || x.stale:
+		return "stale"
+	case x.variant && x.Verdict == cache.Miss:
+		return "vary-miss"
+	}
+	return x.Verdict.Forward()
+}
+
+// appendField adds a member to a list field without writing to shared slices.
+func appendField(h http.Header, name, member string) {
+	old := h[name]
+	h[name] = append(old[:len(old):len(old)], member)
+}
+
+// copyStream sends what a fill's reader gives, each piece at once.
+func (p *Proxy) copyStream(x *Exchange, r *cache.Reader, s cache.Selection) {
+	guard := p.guard(x, largeBody+1)
+	defer guard.disarm()
+	rc := http.NewResponseController(x.w)
+	until := int64(-1)
+	if s.Length >= 0 {
+		r.Skip(s.Offset)
+		until = s.Offset + s.Length
+	}
+	for {
+		piece, err := r.Next(x.r.Context(), until)
+		if errors.Is(err, io.EOF) {
+			return
+		}
+		if err != nil {
+			x.breakOff(err)
+		}
+		guard.arm()
+		if x.write(piece) != nil || rc.Flush() != nil {
+			return
+		}
+	}
+}
+
+// breakOff ends a response that cannot be completed: the connection (HTTP/1.1) or the
+// stream (2, 3) is reset, so that the client cannot take it for whole.
+func (x *Exchange) breakOff(err error) {
+	if x.r.Context().Err() != nil {
+		x.Fault, x.Reason = &clientError{err}, "client-gone"
+	} else {
+		x.Fault, x.Verdict = err, cache.Failed
+		x.blame(err)
+	}
+	panic(http.ErrAbortHandler)
+}
+
+// A writeGuard gives each piece of a response its time to be taken by the client.
+type writeGuard struct {
+	rc    *http.ResponseController // nil where no guard is needed
+	idle  time.Duration
+	armed time.Time
+}
+
+func (p *Proxy) guard(x *Exchange, size int64) *writeGuard {
+	g := &writeGuard{idle: p.cfg.WriteIdle}
+	if size > largeBody || x.r.ProtoMajor > 1 {
+		g.rc = http.NewResponseController(x.w)
+	}
+	return g
+}
+
+// arm moves the deadline ahead once a quarter of it is used. It is the kernel's clock,
+// not the cache's.
+func (g *writeGuard) arm() {
+	if g.rc == nil {
+		return
+	}
+	if now := time.Now(); now.Sub(g.armed) > g.idle/4 {
+		g.armed = now
+		g.rc.SetWriteDeadline(now.Add(g.idle))
+	}
+}
+
+// disarm leaves no deadline behind for the connection's next request.
+func (g *writeGuard) disarm() {
+	if g.rc != nil && !g.armed.IsZero() {
+		g.rc.SetWriteDeadline(time.Time{})
+	}
+}

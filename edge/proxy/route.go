@@ -1,0 +1,217 @@
+package proxy
+
+import (
+	"net/http"
+	"net/netip"
+	"strings"
+	"time"
+
+	"hither/cache"
+)
+
+// A Site is a set of hosts that are served alike.
+type Site struct {
+	Name   string // first part of every cache key
+	Origin string // the origin's name
+	// Transport reaches the origin. Its errors, and those of reading a response's body,
+	// may say whose fault they are: see originError.
+	Transport http.RoundTripper
+	// Policy names the site's TLS policy: trust domain, least version, client
+	// certificates. A connection made for one site serves another only where the two
+	// agree (RFC 9110 section 7.4).
+	Policy string
+	// EarlyData lets safe requests be answered before the handshake is complete.
+	EarlyData bool
+	Reuse     cache.Policy
+	Rules     []Rule // the first that matches a path applies
+}
+
+// A Rule changes what a site does for some paths.
+type Rule struct {
+	// Path is matched against the normalised path; "*" stands for any run of characters.
+	Path   string
+	TTL    *time.Duration // replaces the lifetime that responses give; nil = theirs
+	Bypass bool           // neither look up nor store
+}
+
+// Sites finds the site of an authority. It never changes: it is replaced as a whole.
+type Sites struct {
+	exact    map[string]*Site
+	wildcard map[string]*Site // by what follows "*."
+}
+
+// NewSites returns an empty table. Add is called before the table is in use.
+func NewSites() *Sites {
+	return &Sites{exact: make(map[string]*Site), wildcard: make(map[string]*Site)}
+}
+
+// Add lets s answer for hosts: lower-case names, or "*." and a name for every name with
+// one label more.
+func (t *Sites) Add(s *Site, hosts ...string) {
+	for _, h := range hosts {
+		if parent, ok := strings.CutPrefix(h, "*."); ok {
+			t.wildcard[parent] = s
+		} else {
+			t.exact[h] = s
+		}
+	}
+}
+
+// Of returns the site of an authority or a TLS server name, or nil.
+func (t *Sites) Of(authority string) *Site {
+	if s := t.exact[authority]; s != nil {
+		return s
+	}
+	host, _ := splitPort(authority)
+	host = strings.TrimSuffix(strings.ToLower(host), ".")
+	if s := t.exact[host]; s != nil {
+		return s
+	}
+	if _, parent, ok := strings.Cut(host, "."); ok {
+		return t.wildcard[parent]
+	}
+	return nil
+}
+
+// splitPort cuts ":port" off an authority; an IPv6 literal keeps its brackets.
+func splitPort(authority string) (host, port string) {
+	i := strings.LastIndexByte(authority, ':')
+	if i < 0 || strings.HasSuffix(authority, "]") {
+		return authority, ""
+	}
+	return authority[:i], authority[i+1:]
+}
+
+// A plan is what the edge means to do for a request.
+type plan struct {
+	site   *Site
+	target string // normalised
+	key    cache.Key
+	policy cache.Policy
+	bypass cache.Reason // why the cache is left out; "" = it is asked
+	early  bool
+}
+
+// planFor decides from the request alone. The error is a *refusal.
+func (p *Proxy) planFor(v RequestView) (plan, error) {
+	sites := p.sites.Load()
+	site := sites.Of(v.Authority())
+	if site == nil {
+		return plan{}, errUnknownHost
+	}
+	if v.Secure() {
+		if named := sites.Of(v.ServerName()); named != site && (named == nil || named.Policy != site.Policy) {
+			return plan{site: site}, errOtherPolicy
+		}
+	}
+	pl := plan{site: site, policy: site.Reuse, early: v.Early()}
+	method := v.Method()
+	switch method {
+	case http.MethodConnect, http.MethodTrace:
+		return pl, errMethod
+	case http.MethodGet, http.MethodHead:
+	default:
+		pl.bypass = cache.ReasonMethod
+	}
+	if pl.early && (!site.EarlyData || !safe(method)) {
+		return pl, errTooEarly
+	}
+	target, err := cache.NormalizeTarget(v.Target())
+	if err != nil {
+		if method != http.MethodOptions || v.Target() != "*" { // RFC 9112 section 3.2.4
+			return pl, errTarget
+		}
+		target = "*"
+	}
+	pl.target = target
+	for i := range site.Rules {
+		if rule := &site.Rules[i]; rule.matches(target) {
+			if rule.TTL != nil {
+				pl.policy.TTL = rule.TTL
+			}
+			if rule.Bypass && pl.bypass == "" {
+				pl.bypass = cache.ReasonRule
+			}
+			break
+		}
+	}
+	switch {
+	case pl.bypass != "":
+	case v.Content():
+		pl.bypass = cache.ReasonRequestBody
+	case len(v.Values("If-Match")) > 0 || len(v.Values("If-Unmodified-Since")) > 0:
+		pl.bypass = cache.ReasonPrecondition
+	}
+	pl.key = cache.Key{Site: site.Name, Class: cache.ClassGet, Scheme: "https", Path: target}
+	return pl, nil
+}
+
+// route is planFor with the exchange told.
+func (p *Proxy) route(x *Exchange) (plan, error) {
+	pl, err := p.planFor(view{x.r})
+	if pl.site != nil {
+		x.Site = pl.site.Name
+	}
+	return pl, err
+}
+
+// safe reports RFC 9110 section 9.2.1.
+func safe(method string) bool {
+	return method == http.MethodGet || method == http.MethodHead || method == http.MethodOptions
+}
+
+// matches reports whether the rule's pattern covers the path of target.
+func (r *Rule) matches(target string) bool {
+	path, _, _ := strings.Cut(target, "?")
+	first, rest, star := strings.Cut(r.Path, "*")
+	if !star {
+		return path == first
+	}
+	path, ok := strings.CutPrefix(path, first)
+	if !ok {
+		return false
+	}
+	parts := strings.Split(rest, "*")
+	for _, part := range parts[:len(parts)-1] {
+		_, after, ok := strings.Cut(path, part)
+		if !ok {
+			return false
+		}
+		path = after
+	}
+	return strings.HasSuffix(path, parts[len(parts)-1])
+}
+
+// client is the address of the request's sender: the peer's, or what a trusted peer
+// says by X-Forwarded-For, taken from the right up to the first that is not trusted.
+func (p *Proxy) client(r *http.Request) netip.Addr {
+	peer, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return netip.Addr{}
+	}
+	addr := peer.Addr().Unmap()
+	if !p.trusts(addr) {
+		return addr
+	}
+	hops := strings.Split(strings.Join(r.Header["X-Forwarded-For"], ","), ",")
+	for i := len(hops) - 1; i >= 0; i-- {
+		hop, err := netip.ParseAddr(strings.Trim(hops[i], " \t"))
+		if err != nil {
+			break
+		}
+		addr = hop.Unmap()
+		if !p.trusts(addr) {
+			break
+		}
+	}
+	return addr
+}
+
+func (p *Proxy) trusts(addr netip.Addr) bool {
+	for _, prefix := range p.cfg.Trusted {
+		if prefix.Contains(addr) {
+			return true
+		}
+	}
+	return false
+}
