@@ -1,0 +1,37 @@
+# hither: build, run, check. `make help` lists the targets.
+
+GO          ?= go
+STATE       ?= .hither
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+SOURCES     := $(shell find . -name '*.go' -o -name '*.yaml' -o -path './origin/gateway/site/*') go.mod go.sum
+
+.DEFAULT_GOAL := help
+
+help: ## this list
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: bin/hither ## bin/hither
+
+bin/hither: $(SOURCES)
+	$(GO) build -trimpath -o $@ ./deploy/hither
+
+run: bin/hither ## a whole network on this machine, until Ctrl-C (STATE=DIR keeps it elsewhere)
+	bin/hither up --state $(STATE)
+
+check: ## gofmt, vet, staticcheck, and all tests with the race detector
+	@bad=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$bad" ] || { echo "not gofmt-clean:"; echo "$$bad"; exit 1; }
+	$(GO) vet -tags e2e ./...
+	$(GO) run $(STATICCHECK) -tags e2e ./...
+	$(GO) test -race ./...
+
+test: bin/hither ## everything that needs Go only
+	$(GO) test ./...
+
+e2e: bin/hither ## the real programs against real peers (wget, curl, h2spec, ...)
+	$(GO) test -c -tags e2e -o bin/e2e.test ./deploy/e2e
+	cd deploy/e2e && ../../bin/e2e.test -test.v -test.timeout 20m
+
+clean: ## remove what was built (a network's state stays)
+	rm -rf bin
+
+.PHONY: help build run check test e2e clean
