@@ -22,8 +22,10 @@ type Site struct {
 	Policy string
 	// EarlyData lets safe requests be answered before the handshake is complete.
 	EarlyData bool
-	Reuse     cache.Policy
-	Rules     []Rule // the first that matches a path applies
+	// MergeSchemes makes http and https requests share stored responses.
+	MergeSchemes bool
+	Reuse        cache.Policy
+	Rules        []Rule // the first that matches a path applies
 }
 
 // A Rule changes what a site does for some paths.
@@ -31,7 +33,8 @@ type Rule struct {
 	// Path is matched against the normalised path; "*" stands for any run of characters.
 	Path   string
 	TTL    *time.Duration // replaces the lifetime that responses give; nil = theirs
-	Bypass bool           // neither look up nor store
+	Query  QueryKey
+	Bypass bool // neither look up nor store
 }
 
 // Sites finds the site of an authority. It never changes: it is replaced as a whole.
@@ -126,6 +129,7 @@ func (p *Proxy) planFor(v RequestView) (plan, error) {
 	pl.target = target
 	for i := range site.Rules {
 		if rule := &site.Rules[i]; rule.matches(target) {
+			pl.target = rule.Query.apply(target)
 			if rule.TTL != nil {
 				pl.policy.TTL = rule.TTL
 			}
@@ -142,7 +146,13 @@ func (p *Proxy) planFor(v RequestView) (plan, error) {
 	case len(v.Values("If-Match")) > 0 || len(v.Values("If-Unmodified-Since")) > 0:
 		pl.bypass = cache.ReasonPrecondition
 	}
-	pl.key = cache.Key{Site: site.Name, Class: cache.ClassGet, Scheme: "https", Path: target}
+	pl.key = cache.Key{Site: site.Name, Class: cache.ClassGet, Path: pl.target}
+	if !site.MergeSchemes {
+		pl.key.Scheme = "http"
+		if v.Secure() {
+			pl.key.Scheme = "https"
+		}
+	}
 	return pl, nil
 }
 
