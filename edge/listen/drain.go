@@ -1,0 +1,160 @@
+package listen
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// defaultPromise is used for a Config.Promise of zero.
+const defaultPromise = time.Second
+
+// A CutError is returned by [Front.Drain] when its time was over before its work was.
+type CutError struct {
+	Requests    int // in a handler when they were cut
+	Connections int // on TCP, of them some without a request
+}
+
+func (e *CutError) Error() string {
+	return fmt.Sprintf("listen: drain: out of time: cut %d requests, %d connections", e.Requests, e.Connections)
+}
+
+// Drain goes without losing a request, and closes the front. The promise comes first:
+//
+//  1. Each answer says that we go: GOAWAY on all HTTP/2 and HTTP/3 connections, Connection: close
+//     on HTTP/1.1. Idle HTTP/1.1 connections stay open: a client may be writing its next request to one this very
+//     moment, and only an answer can tell it without a loss. New connections are still taken, for
+//     those who had to leave theirs and for resolvers that still name us.
+//  2. After Config.Promise the sockets stop to accept. Connections without a request are closed.
+//  3. Requests in a handler go on until they end or ctx is done.
+//  4. What is left is cut; then the error is a *CutError which says how much it was.
+//
+// A request that crosses the last GOAWAY on its way is refused in a manner that tells the client to repeat
+// it elsewhere (RFC 9113 section 6.8, RFC 9114 section 5.2).
+func (f *Front) Drain(ctx context.Context) error {
+	if f.draining.Swap(true) {
+		<-f.stop
+		return nil
+	}
+	hard, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var going sync.WaitGroup
+	first, second := f.succeed()
+	going.Go(func() { first.shutdown(hard) })
+
+	promise := f.cfg.Promise
+	if promise == 0 {
+		promise = defaultPromise
+	}
+	wait(ctx, promise)
+	f.closeListeners()
+	going.Go(func() { second.shutdown(hard) })
+	for _, s := range []*site{f.h1, f.clear} {
+		s.Close()
+		going.Go(func() { s.Shutdown(hard) })
+	}
+
+	err := f.waitQuiet(ctx)
+	if err == nil {
+		// The handlers are done, the last packets of their answers may not be: QUIC
+		// drops what is unsent when a connection is closed. Clients close after
+		// GOAWAY; for those who do not, the promise's time is long enough.
+		gone := make(chan struct{})
+		go func() { going.Wait(); close(gone) }()
+		select {
+		case <-gone:
+		case <-time.After(max(promise, 0)):
+		case <-ctx.Done():
+		}
+	}
+	cancel()
+	going.Wait()
+	f.Close()
+	return err
+}
+
+// succeed replaces the generation that takes connections and returns both.
+func (f *Front) succeed() (old, next *generation) {
+	next = f.newGeneration()
+	f.mu.Lock()
+	old, f.current = f.current, next
+	f.mu.Unlock()
+	if f.serving.Load() {
+		next.start(&f.loops)
+	}
+	return old, next
+}
+
+// waitQuiet waits until no request is in a handler.
+func (f *Front) waitQuiet(ctx context.Context) error {
+	for f.active.Load() > 0 {
+		select {
+		case <-f.quiet:
+		case <-ctx.Done():
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			if n := f.active.Load(); n > 0 {
+				return &CutError{Requests: int(n), Connections: len(f.conns)}
+			}
+			return nil
+		}
+	}
+	return nil
+}
+
+// closeListeners ends the taking of connections. QUIC connections that exist go on: their
+// socket stays open.
+func (f *Front) closeListeners() {
+	for _, ln := range f.secure {
+		ln.Close()
+	}
+	for _, ln := range f.plain {
+		ln.Close()
+	}
+	for _, u := range f.udp {
+		u.ln.Close()
+	}
+}
+
+// Close ends everything at once, requests included. It may be called again.
+func (f *Front) Close() error {
+	f.stopOnce.Do(func() {
+		f.closeListeners()
+		f.mu.Lock()
+		f.shut = true
+		g := f.current
+		open := make([]*conn, 0, len(f.conns))
+		for c := range f.conns {
+			open = append(open, c)
+		}
+		f.mu.Unlock()
+		for _, c := range open {
+			c.Close()
+		}
+		over, cancel := context.WithCancel(context.Background())
+		cancel()
+		g.shutdown(over)
+		for _, s := range []*site{f.h1, f.clear, g.h2} {
+			s.Close()
+			s.Server.Close()
+		}
+		for _, u := range f.udp {
+			u.close()
+		}
+		close(f.stop)
+	})
+	return nil
+}
+
+func wait(ctx context.Context, d time.Duration) {
+	if d <= 0 {
+		return
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}
