@@ -1,0 +1,175 @@
+package deploy
+
+import (
+	"fmt"
+	"net/netip"
+	"net/url"
+	"slices"
+)
+
+// checkAddresses checks addresses that others dial. A list that is not in the file
+// repeats another one and is checked there.
+func (l *loader) checkAddresses(path string, addrs []netip.Addr) {
+	if !l.given(path) {
+		return
+	}
+	for i, a := range addrs {
+		here := fmt.Sprintf("%s[%d]", path, i)
+		switch {
+		case l.bad[here]:
+		case a.IsUnspecified():
+			l.wrong(here, "%v stands for every address of a machine and cannot be dialled; it belongs in `bind`", a)
+		case a.IsMulticast() || a == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
+			l.wrong(here, "%v is not the address of one machine", a)
+		case a.Is4In6():
+			l.wrong(here, "write %v as the IPv4 address it is: %v", a, a.Unmap())
+		case a.Zone() != "":
+			l.wrong(here, "%v has a zone, which means something on one machine only", a)
+		case slices.Contains(addrs[:i], a):
+			l.wrong(here, "%v is in this list already", a)
+		}
+	}
+}
+
+// bound checks addresses to listen on.
+func (l *loader) bound(path string, addrs []netip.Addr) {
+	if !l.given(path) {
+		return
+	}
+	for i, a := range addrs {
+		here := fmt.Sprintf("%s[%d]", path, i)
+		switch {
+		case l.bad[here]:
+		case a.IsMulticast():
+			l.wrong(here, "%v is not the address of one machine", a)
+		case slices.Contains(addrs[:i], a):
+			l.wrong(here, "%v is in this list already", a)
+		}
+	}
+}
+
+// A listener is one address and port that a node opens.
+type listener struct {
+	id    string // path of the node: two may have one name by mistake
+	node  string // edge-fra
+	path  string // of the value it comes from
+	use   string // https, metrics
+	addr  netip.AddrPort
+	local bool // the node has loopback addresses only, so it shares its machine with all such nodes
+}
+
+// listeners lists what every node opens.
+func (l *loader) listeners() []listener {
+	var all []listener
+	add := func(id, node, path, use string, addr netip.Addr, port int, local bool) {
+		if port > 0 && addr.IsValid() {
+			all = append(all, listener{id, node, path, use, netip.AddrPortFrom(addr, uint16(port)), local})
+		}
+	}
+	for i := range l.network.PoPs {
+		p := &l.network.PoPs[i]
+		node, local := "edge-"+p.Name, loopback(p.Bind)
+		path := fmt.Sprintf("pops[%d]", i)
+		for j, a := range p.Bind {
+			here := l.either(path, ".bind", ".addresses", j)
+			add(path, node, here, "https", a, p.Listen.HTTPS, local)
+			add(path, node, here, "http", a, p.Listen.HTTP, local)
+		}
+		add(path, node, path+".listen.metrics", "metrics", p.Listen.MetricsAddress, p.Listen.Metrics, local)
+	}
+	for i := range l.network.Origins {
+		o := &l.network.Origins[i]
+		var own []netip.Addr
+		for _, b := range o.Gateway.Bind {
+			own = append(own, b.Addr())
+		}
+		node, local := "origin-"+o.Name, loopback(own)
+		path := fmt.Sprintf("origins[%d].gateway", i)
+		for j, b := range o.Gateway.Bind {
+			add(path, node, l.either(path, ".bind", ".addresses", j), "gateway", b.Addr(), int(b.Port()), local)
+		}
+		add(path, node, path+".metrics", "metrics", o.Gateway.Metrics.Addr(), int(o.Gateway.Metrics.Port()), local)
+		if l.network.Hub.EmbeddedIn == o.Name {
+			for j, s := range l.network.Hub.URLs {
+				if addr, ok := hubAddr(s); ok {
+					add(path, node, fmt.Sprintf("hub.urls[%d]", j), "hub", addr.Addr(), int(addr.Port()), local)
+				}
+			}
+		}
+	}
+	for i := range l.network.DNS.Servers {
+		s := &l.network.DNS.Servers[i]
+		node, local := "dns-"+s.Name, loopback(s.Bind)
+		path := fmt.Sprintf("dns.servers[%d]", i)
+		for j, a := range s.Bind {
+			add(path, node, l.either(path, ".bind", ".addresses", j), "dns", a, s.Port, local)
+		}
+		add(path, node, path+".metrics", "metrics", s.MetricsAddress, s.Metrics, local)
+	}
+	return all
+}
+
+// hubAddr returns the address of a hub's URL that has one in digits.
+func hubAddr(s string) (netip.AddrPort, bool) {
+	u, err := url.Parse(s)
+	if err != nil {
+		return netip.AddrPort{}, false
+	}
+	addr, err := netip.ParseAddrPort(u.Host)
+	return addr, err == nil
+}
+
+// either is the path of element j of the first list that the file has.
+func (l *loader) either(path, a, b string, j int) string {
+	if _, ok := l.where[path+a]; ok {
+		b = a
+	}
+	return fmt.Sprintf("%s%s[%d]", path, b, j)
+}
+
+// loopback says that a node has loopback addresses only.
+func loopback(own []netip.Addr) bool {
+	for _, a := range own {
+		if !a.IsLoopback() {
+			return false
+		}
+	}
+	return len(own) > 0
+}
+
+// checkListeners finds two that open the same address and port. Which nodes share a
+// machine the file does not say; those with an address in common do, and those with
+// nothing but loopback addresses. Each pair of nodes is reported once.
+func (l *loader) checkListeners() {
+	all := l.listeners()
+	// By port, so that a large network is not compared each with each.
+	ports := map[uint16][]listener{}
+	reported := map[[2]string]bool{}
+	for _, b := range all {
+		for _, a := range ports[b.addr.Port()] {
+			pair := [2]string{a.id, b.id}
+			if a.id != b.id && reported[pair] || !l.clash(a, b) {
+				continue
+			}
+			reported[pair] = true
+			if line := l.find(a.path).line; a.id == b.id {
+				l.wrong(b.path, "%s of %s would listen on %v, which is taken by its %s on %v (line %d)", b.use, b.node, b.addr, a.use, a.addr, line)
+			} else {
+				l.wrong(b.path, "%s (%s) and %s (%s, line %d) would both listen on %v", b.node, b.use, a.node, a.use, line, b.addr)
+			}
+			break
+		}
+		ports[b.addr.Port()] = append(ports[b.addr.Port()], b)
+	}
+}
+
+// clash says whether two listeners on one port exclude one another.
+func (l *loader) clash(a, b listener) bool {
+	if a.id == b.id {
+		return a.addr.Addr() == b.addr.Addr() || a.addr.Addr().IsUnspecified() || b.addr.Addr().IsUnspecified()
+	}
+	if a.addr.Addr() != b.addr.Addr() || a.addr.Addr().IsUnspecified() {
+		return false
+	}
+	return !a.addr.Addr().IsLoopback() || a.local && b.local
+}

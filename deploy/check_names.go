@@ -1,0 +1,217 @@
+package deploy
+
+import (
+	"fmt"
+	"strings"
+	"unicode/utf8"
+)
+
+// maxPattern is the longest path pattern of a rule: each is matched against each
+// request.
+const maxPattern = 1024
+
+func (l *loader) checkSite(path string, s *Site) {
+	if l.given(path + ".origin") {
+		l.refers(path+".origin", s.Origin, "origins", "origin")
+	}
+	if !l.unsure("pops") && !l.trusted(s.Trust) && !l.bad[path+".trust"] {
+		l.wrong(path+".trust", "no PoP is of the trust domain %s, so nobody would serve site %s", quote(s.Trust), quote(s.Name))
+	}
+	for i := range s.Rules {
+		r, here := &s.Rules[i], fmt.Sprintf("%s.rules[%d]", path, i)
+		if at := here + ".path"; l.given(at) {
+			switch {
+			case !strings.HasPrefix(r.Path, "/") && !strings.HasPrefix(r.Path, "*"):
+				l.wrong(at, "%s does not begin with / or *, so it would match nothing", quote(r.Path))
+			case strings.ContainsAny(r.Path, "?#"):
+				l.wrong(at, "%s: a pattern is held against the path alone; for the query there is `key`", quote(r.Path))
+			case len(r.Path) > maxPattern:
+				l.wrong(at, "the pattern is longer than %d bytes", maxPattern)
+			}
+		}
+		if r.Key.Query.Drop != nil && r.Key.Query.Keep != nil {
+			l.wrong(here+".key.query", "has both drop and keep; write one of them")
+		}
+		if r.Bypass && r.TTL != nil {
+			l.wrong(here+".bypass", "nothing is stored for these paths, so ttl means nothing; leave one of them out")
+		}
+	}
+}
+
+// trusted says whether any PoP is of the trust domain.
+func (l *loader) trusted(domain string) bool {
+	for i := range l.network.PoPs {
+		if l.network.PoPs[i].Trust == domain {
+			return true
+		}
+	}
+	return false
+}
+
+// checkHosts finds hosts that belong to two sites or to no zone.
+func (l *loader) checkHosts() {
+	type seen struct{ site, path string }
+	first := map[string]seen{}
+	for i := range l.network.Sites {
+		s := &l.network.Sites[i]
+		for j, h := range s.Hosts {
+			path := fmt.Sprintf("sites[%d].hosts[%d]", i, j)
+			if !l.given(path) {
+				continue
+			}
+			if before, again := first[h]; again {
+				l.wrong(path, "host %s is in site %s (line %d) already", quote(h), quote(before.site), l.find(before.path).line)
+				continue
+			}
+			first[h] = seen{s.Name, path}
+			if s.DNS == "own" && len(l.network.Zones) > 0 && !l.unsure("zones") && !l.inZone(strings.TrimPrefix(h, "*.")) {
+				l.wrong(path, "host %s is in no zone of this file%s; if other servers answer for it, give the site `dns: elsewhere`", quote(h), l.zoneNames())
+			}
+		}
+	}
+}
+
+// inZone says whether the name is in any zone of the file.
+func (l *loader) inZone(name string) bool {
+	for i := range l.network.Zones {
+		if within(name, l.network.Zones[i].Name) {
+			return true
+		}
+	}
+	return false
+}
+
+// zoneNames is the part of a message that lists the zones, when they are few.
+func (l *loader) zoneNames() string {
+	var names []string
+	for i := range l.network.Zones {
+		names = append(names, l.network.Zones[i].Name)
+	}
+	if len(names) > 5 {
+		return ""
+	}
+	return " (" + strings.Join(names, ", ") + ")"
+}
+
+// within says whether the name is the zone's own or below it.
+func within(name, zone string) bool {
+	return name == zone || strings.HasSuffix(name, "."+zone)
+}
+
+func (l *loader) checkZone(path string, z *Zone) {
+	if len(l.network.DNS.Servers) == 0 && !l.unsure("dns.servers") {
+		l.wrong(path, "nobody would answer for zone %s; name a server in `dns.servers`", quote(z.Name))
+	}
+	for i, name := range z.NameServers {
+		if here := fmt.Sprintf("%s.name_servers[%d]", path, i); l.given(here) && !l.unsure("zones") && !l.inZone(name) {
+			l.wrong(here, "name server %s is in no zone of this file%s", quote(name), l.zoneNames())
+		}
+	}
+	if z.SOA.Expire <= z.SOA.Refresh {
+		at := path + ".soa.expire"
+		if !l.given(at) {
+			at = path + ".soa.refresh"
+		}
+		l.wrong(at, "expire (%v) is not longer than refresh (%v), so secondary servers would give the zone up", z.SOA.Expire, z.SOA.Refresh)
+	}
+	if l.bad[path+".name"] {
+		return
+	}
+	for i, r := range z.Records {
+		if here := fmt.Sprintf("%s.records[%d]", path, i); l.given(here) {
+			if err := checkRecord(r, z.Name); err != nil {
+				l.wrong(here, "%v", err)
+			}
+		}
+	}
+	first := map[string]string{}
+	for i := range z.Steered {
+		s, here := &z.Steered[i], fmt.Sprintf("%s.steered[%d]", path, i)
+		if l.given(here + ".site") {
+			l.refers(here+".site", s.Site, "sites", "site")
+		}
+		if !l.given(here + ".name") {
+			continue
+		}
+		full, err := Absolute(s.Name, z.Name)
+		if err == nil {
+			err = checkHost(full)
+		}
+		if before, again := first[full]; err == nil && again {
+			err = fmt.Errorf("%s is steered already (line %d)", quote(s.Name), l.find(before).line)
+		}
+		if err != nil {
+			l.wrong(here+".name", "%v", err)
+			continue
+		}
+		first[full] = here + ".name"
+	}
+}
+
+// Absolute returns the full name, without the last dot, of a name written in a zone:
+// `www` or `@` relative to it, `www.example.org.` absolute. The error says that the
+// name is outside the zone, or looks as if its last dot was forgotten.
+func Absolute(name, zone string) (string, error) {
+	switch full, absolute := strings.CutSuffix(name, "."); {
+	case name == "":
+		return "", fmt.Errorf("is empty; write a name relative to the zone, or @ for the zone itself")
+	case name == "@":
+		return zone, nil
+	case absolute && within(full, zone):
+		return full, nil
+	case absolute:
+		return "", fmt.Errorf("%s is outside the zone %s", quote(name), zone)
+	case within(name, zone):
+		short := strings.TrimSuffix(strings.TrimSuffix(name, zone), ".")
+		if short == "" {
+			short = "@"
+		}
+		return "", fmt.Errorf("%s without a last dot means %s; write %s or %s", quote(name), quote(name+"."+zone), quote(short), quote(name+"."))
+	default:
+		return name + "." + zone, nil
+	}
+}
+
+// maxRecord is the longest record line: more than a record of 65535 bytes (RFC 1035
+// section 3.2.1) takes in hexadecimal would be junk.
+const maxRecord = 1 << 17
+
+// checkRecord checks what can be seen without knowing record types: one line with an
+// owner inside the zone, and data. The rest is for the part that serves it.
+func checkRecord(line, zone string) error {
+	words := strings.Fields(line)
+	switch {
+	case len(line) > maxRecord:
+		return fmt.Errorf("the record is longer than %d bytes", maxRecord)
+	case !utf8.ValidString(line) || strings.ContainsAny(line, "\r\n"):
+		return fmt.Errorf("a record is one line")
+	case strings.HasPrefix(line, "$"):
+		return fmt.Errorf("%s is a directive; it belongs in a zone file, named by `file`", quote(line))
+	case len(words) < 3 || line[0] == ' ' || line[0] == '\t':
+		return fmt.Errorf("%s is not a record; write NAME TTL TYPE DATA, such as `ns1 300 A 192.0.2.1`", quote(line))
+	}
+	_, err := Absolute(words[0], zone)
+	return err
+}
+
+func (l *loader) checkDNS() {
+	d := &l.network.DNS
+	for i := range d.Servers {
+		path := fmt.Sprintf("dns.servers[%d]", i)
+		l.checkAddresses(path+".addresses", d.Servers[i].Addresses)
+		l.bound(path+".bind", d.Servers[i].Bind)
+	}
+	for prefix, spot := range d.Geo.Prefixes {
+		if path := prefixPath(prefix); spot.Place == nil && l.given(path) {
+			l.refers(path, spot.PoP, "pops", "PoP")
+		}
+	}
+	l.pops("dns.unknown", d.Unknown, "")
+	if d.Probe.Timeout > d.Probe.Interval {
+		at := "dns.probe.timeout"
+		if !l.given(at) {
+			at = "dns.probe.interval"
+		}
+		l.wrong(at, "a timeout of %v is longer than the interval of %v; probes would pile up", d.Probe.Timeout, d.Probe.Interval)
+	}
+}

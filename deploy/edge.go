@@ -1,0 +1,135 @@
+package deploy
+
+import "net/netip"
+
+// Edge is how an edge node behaves. A PoP may set any of these keys for itself; what
+// it leaves out is the network's.
+type Edge struct {
+	// Listen holds the ports.
+	Listen Listen `yaml:"listen"`
+
+	// Cache holds the sizes of the cache.
+	Cache EdgeCache `yaml:"cache"`
+
+	// Limits bound what a client can make an edge hold or wait for.
+	Limits EdgeLimits `yaml:"limits"`
+
+	// Trusted are the addresses of proxies in front of the edge whose Forwarded and X-Forwarded-* fields are believed. Default: none, so that such fields are the client's own word and are dropped.
+	Trusted []netip.Prefix `yaml:"trusted"`
+}
+
+// Listen holds an edge's ports. Each is opened on every address of the PoP's `bind`.
+type Listen struct {
+	// HTTPS is the port of HTTP/1.1 and HTTP/2 over TCP and of HTTP/3 over UDP. Default 443; 0 = off.
+	HTTPS int `yaml:"https" jsonschema:"minimum=0,maximum=65535"`
+
+	// HTTP is the port that sends clients on to HTTPS. Default 80; 0 = off.
+	HTTP int `yaml:"http" jsonschema:"minimum=0,maximum=65535"`
+
+	// Metrics is the port of `/metrics`, `/live` and `/ready`. Default 9180; 0 = off.
+	Metrics int `yaml:"metrics" jsonschema:"minimum=0,maximum=65535"`
+
+	// MetricsAddress is where the metrics port is opened. Default: the node's own first address when that is a loopback address, else 127.0.0.1. What is served there is read-only, but meant for operators.
+	MetricsAddress netip.Addr `yaml:"metrics_address"`
+}
+
+// EdgeCache holds the sizes of an edge's cache.
+type EdgeCache struct {
+	// Memory is what stored responses may take in memory. Default 256MiB; 0B = nothing is stored.
+	Memory Size `yaml:"memory"`
+
+	// Disk is what stored responses may take on disk. Default 0B = no disk tier.
+	Disk Size `yaml:"disk"`
+
+	// MemoryLimit is how much memory the whole process aims to stay below; it must be larger than `memory`. Default 1GiB; 0B = no limit of its own.
+	MemoryLimit Size `yaml:"memory_limit"`
+}
+
+// EdgeLimits bound what a client can make an edge hold or wait for.
+type EdgeLimits struct {
+	// HeaderBytes is how large a request's header may be, names and values together. Default 64KiB. Larger: 431.
+	HeaderBytes Size `yaml:"header_bytes" check:"positive"`
+
+	// HeaderFields is how many fields a request may have. Default 128. More: 431.
+	HeaderFields int `yaml:"header_fields" jsonschema:"minimum=1"`
+
+	// HeaderTime is how long a client may take to send a request's header, the TLS handshake included on a fresh connection. Default 10s.
+	HeaderTime Duration `yaml:"header_time" check:"positive"`
+
+	// URLBytes is how long a request's target may be. Default 8KiB. Longer: 414.
+	URLBytes Size `yaml:"url_bytes" check:"positive"`
+
+	// BodyTime is the longest silence inside a request's body. Default 30s. Longer: 408, and the connection or stream ends.
+	BodyTime Duration `yaml:"body_time" check:"positive"`
+
+	// Idle is how long a connection without a request stays open. Default 2m.
+	Idle Duration `yaml:"idle" check:"positive"`
+
+	// Drain is how long a node that was told to stop lets requests finish. Default 30s.
+	Drain Duration `yaml:"drain"`
+
+	// ConnectionsPerAddress is how many connections one client address (an IPv6 /64) may have open. Default 1000.
+	ConnectionsPerAddress int `yaml:"connections_per_address" jsonschema:"minimum=1"`
+
+	// HandshakesPerAddress is how many TLS handshakes per second one client address (an IPv6 /64) may begin. Default 100.
+	HandshakesPerAddress int `yaml:"handshakes_per_address" jsonschema:"minimum=1"`
+
+	// QUICRetryAbove is how many QUIC handshakes per second from addresses not yet validated are taken before a Retry packet is demanded of each (RFC 9000 section 8.1.2). Default 100; 0 = always demanded.
+	QUICRetryAbove int `yaml:"quic_retry_above" jsonschema:"minimum=0"`
+}
+
+// PoP is a point of presence: one edge node near users. It may hold any key of
+// `edge` as well, for itself alone.
+type PoP struct {
+	// Name of the PoP, and of its node (`edge-NAME`).
+	Name string `yaml:"name" jsonschema:"required" check:"name"`
+
+	// Place on earth, by which the nearest PoP is found.
+	Place Place `yaml:"place" jsonschema:"required"`
+
+	// Addresses, IPv4 and IPv6, that DNS answers with.
+	Addresses []netip.Addr `yaml:"addresses" jsonschema:"required,minItems=1"`
+
+	// Bind are the addresses to listen on, where they are not those of DNS (behind NAT, in a container: 0.0.0.0). Default: `addresses`.
+	Bind []netip.Addr `yaml:"bind"`
+
+	// Probe are the addresses our DNS servers dial to learn whether the PoP is up, where they reach it by others than clients do. Default: `addresses`.
+	Probe []netip.Addr `yaml:"probe"`
+
+	// Capacity is what counts as full. Default: never full.
+	Capacity Capacity `yaml:"capacity"`
+
+	// Trust names the trust domain: only PoPs of one domain share private and ticket keys, and a PoP serves only sites of its own. Default main.
+	Trust string `yaml:"trust" check:"name"`
+
+	// Weight among PoPs that are equally good. Default 1; 0 = in no answer.
+	Weight int `yaml:"weight" jsonschema:"minimum=0,maximum=1000"`
+
+	// Fallback names the PoPs that take over its clients, in this order. Default: all others by distance.
+	Fallback []string `yaml:"fallback"`
+
+	// Edge holds this PoP's settings after merging; the keys stand directly in the PoP.
+	Edge `yaml:",inline"`
+}
+
+// Place is a point on earth, in degrees.
+type Place struct {
+	// Lat is the latitude in degrees, -90 (south) to 90 (north).
+	Lat float64 `yaml:"lat" jsonschema:"required,minimum=-90,maximum=90"`
+
+	// Lon is the longitude in degrees, -180 (west) to 180 (east).
+	Lon float64 `yaml:"lon" jsonschema:"required,minimum=-180,maximum=180"`
+
+	// City is for people only. Optional.
+	City string `yaml:"city"`
+}
+
+// Capacity is what counts as a full PoP: its load is the larger of the two shares in
+// use, 1.0 = full.
+type Capacity struct {
+	// Requests per second that count as full. Default 0 = never.
+	Requests int `yaml:"requests" jsonschema:"minimum=0"`
+
+	// Streams, requests open at once, that count as full. Default 0 = never.
+	Streams int `yaml:"streams" jsonschema:"minimum=0"`
+}

@@ -1,0 +1,113 @@
+package deploy
+
+// Site is something served: host names, where its content comes from, and how it is
+// cached and protected.
+type Site struct {
+	// Name of the site, the first part of every cache key. Never reuse the name of a former site for another customer.
+	Name string `yaml:"name" jsonschema:"required" check:"name"`
+
+	// Hosts by which clients ask for it: exact names, or `*.example.org` for any one label in that place. All mean the same objects.
+	Hosts []string `yaml:"hosts" jsonschema:"required,minItems=1" check:"host"`
+
+	// DNS is `own` when the hosts must lie in zones of this file, `elsewhere` when other servers answer for them (by a CNAME to a steered name, say). Default own. Without zones in the file it does not matter.
+	DNS string `yaml:"dns" jsonschema:"enum=own,enum=elsewhere"`
+
+	// Origin names where its content comes from.
+	Origin string `yaml:"origin" jsonschema:"required"`
+
+	// Trust names the trust domain whose PoPs serve it. Default main.
+	Trust string `yaml:"trust" check:"name"`
+
+	// TLS is the policy of its connections.
+	TLS TLS `yaml:"tls"`
+
+	// EarlyData is `safe` when GET, HEAD and OPTIONS may come as 0-RTT data (RFC 8470), `off` when nothing may. Default safe.
+	EarlyData string `yaml:"early_data" jsonschema:"enum=safe,enum=off"`
+
+	// Cache is how its responses are stored.
+	Cache SiteCache `yaml:"cache"`
+
+	// Rules for some of its paths; the first that matches counts. Optional.
+	Rules []Rule `yaml:"rules"`
+}
+
+// TLS is the policy of a site's connections. Hosts of one policy may share a
+// connection; others answer 421.
+type TLS struct {
+	// Min is the lowest TLS version: "1.3" or "1.2", in quotes. Default "1.3".
+	Min string `yaml:"min" jsonschema:"enum=1.3,enum=1.2"`
+
+	// Certificate is where the site's certificates come from: `local` (the network's own site authority), `acme`, or `{cert: FILE, key: FILE}`. Default local.
+	Certificate Certificate `yaml:"certificate"`
+
+	// ClientCA is a PEM file; when set, clients must show a certificate of one of its authorities. Optional.
+	ClientCA string `yaml:"client_ca" check:"path"`
+}
+
+// Certificate says where certificates come from: from a Source, or from two files.
+type Certificate struct {
+	// Source is "local" or "acme"; "" when Cert and Key are set.
+	Source string `yaml:"-"`
+
+	// Cert is a PEM file with the chain, leaf first, as an absolute path.
+	Cert string `yaml:"cert" jsonschema:"required" check:"path"`
+
+	// Key is a PEM file with the private key, as an absolute path.
+	Key string `yaml:"key" jsonschema:"required" check:"path"`
+}
+
+// The sources of certificates.
+const (
+	CertificateLocal = "local" // made by the network's own site authority
+	CertificateACME  = "acme"  // ordered at a public authority (RFC 8555)
+)
+
+// SiteCache is how a site's responses are stored. Without rules, what RFC 9111 says
+// of the response's own fields counts.
+type SiteCache struct {
+	// SetCookie is `bypass` when a response with Set-Cookie is never stored, `store` when its other fields decide (RFC 9111 section 7.3). Default bypass.
+	SetCookie string `yaml:"set_cookie" jsonschema:"enum=bypass,enum=store"`
+
+	// MaxObject is the largest body that is stored. Default 1GiB.
+	MaxObject Size `yaml:"max_object"`
+
+	// StaleWhileRevalidate is how long a stale response may be used while it is revalidated, when it does not say so itself (RFC 5861 section 3). Default 0s.
+	StaleWhileRevalidate Duration `yaml:"stale_while_revalidate"`
+
+	// StaleIfError is how long a stale response may be used when the origin fails, when it does not say so itself (RFC 5861 section 4). Default 1h.
+	StaleIfError Duration `yaml:"stale_if_error"`
+
+	// MergeSchemes is true when http and https requests share stored responses. Default false.
+	MergeSchemes bool `yaml:"merge_schemes"`
+}
+
+// Rule changes how responses for some paths are stored.
+type Rule struct {
+	// Path pattern, from the first `/` on without the query; `*` stands for any characters, `/` included.
+	Path string `yaml:"path" jsonschema:"required"`
+
+	// TTL for which a response is fresh, whatever it says itself. Default: what it says itself. 0s = revalidated on every use.
+	TTL *Duration `yaml:"ttl" check:"seconds"`
+
+	// Key changes what of the request is part of the cache key.
+	Key RuleKey `yaml:"key"`
+
+	// Bypass is true when nothing is stored and every request goes to the origin. Default false.
+	Bypass bool `yaml:"bypass"`
+}
+
+// RuleKey changes what of a request is part of its cache key.
+type RuleKey struct {
+	// Query chooses parameters of the query. Default: the query as it is.
+	Query QueryKey `yaml:"query"`
+}
+
+// QueryKey chooses the query parameters that are part of the cache key: `drop` or
+// `keep`, not both. A name may end in `*`.
+type QueryKey struct {
+	// Drop names parameters that are not part of the key.
+	Drop []string `yaml:"drop"`
+
+	// Keep names the only parameters that are. An empty list keeps none.
+	Keep []string `yaml:"keep"`
+}
