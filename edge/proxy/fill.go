@@ -168,11 +168,14 @@ func (x *Exchange) interim(status int, fields http.Header) {
 		return
 	}
 	h := x.w.Header()
-	for name, values := range endToEnd(fields) {
+	sent := endToEnd(fields)
+	for name, values := range sent {
 		h[name] = values
 	}
 	x.w.WriteHeader(status)
-	clear(h)
+	for name := range sent {
+		delete(h, name)
+	}
 }
 
 // fetch prepares the request a fill will send. What it needs of the exchange it takes

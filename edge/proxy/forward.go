@@ -79,7 +79,7 @@ func (p *Proxy) relay(x *Exchange, resp *http.Response) {
 // copyBody sends the content as it comes; what has no known length is flushed piece by
 // piece, for it may be a stream of events. The error is the origin's, never the client's.
 func (p *Proxy) copyBody(x *Exchange, resp *http.Response) error {
-	guard := p.guard(x, largeBody+1)
+	guard := p.guard(x)
 	defer guard.disarm()
 	rc := http.NewResponseController(x.w)
 	if resp.ContentLength < 0 {

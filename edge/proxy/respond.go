@@ -10,11 +10,6 @@ import (
 	"hither/cache"
 )
 
-// largeBody is the size above which a client that does not read is given a deadline on
-// HTTP/1.1 too: what is smaller fits the kernel's send buffer. On HTTP/2 and 3 the
-// client's window may be closed from the first byte.
-const largeBody = 64 << 10
-
 // serve writes an answer out of the cache.
 func (p *Proxy) serve(x *Exchange, s *Served, verdict cache.Verdict, why cache.Reason) {
 	x.Site, x.Verdict, x.Reason, x.Status = s.site.Name, verdict, why, s.Status
@@ -28,7 +23,7 @@ func (p *Proxy) serve(x *Exchange, s *Served, verdict cache.Verdict, why cache.R
 	if x.Method == http.MethodHead || s.Length == 0 {
 		return
 	}
-	guard := p.guard(x, s.Length)
+	guard := p.guard(x)
 	s.Object.Body.Range(s.Offset, s.Length, func(piece []byte) bool {
 		guard.arm()
 		return x.write(piece) == nil
@@ -153,7 +148,7 @@ func appendField(h http.Header, name, member string) {
 
 // copyStream sends what a fill's reader gives, each piece at once.
 func (p *Proxy) copyStream(x *Exchange, r *cache.Reader, s cache.Selection) {
-	guard := p.guard(x, largeBody+1)
+	guard := p.guard(x)
 	defer guard.disarm()
 	rc := http.NewResponseController(x.w)
 	until := int64(-1)
@@ -188,16 +183,18 @@ func (x *Exchange) breakOff(err error) {
 	panic(http.ErrAbortHandler)
 }
 
-// A writeGuard gives each piece of a response its time to be taken by the client.
+// A writeGuard gives each piece of a response its time to be taken by the client. On
+// HTTP/2 and 3 a client may close its window and wait for ever; on HTTP/1.1 the front's
+// connections guard their writes themselves.
 type writeGuard struct {
 	rc    *http.ResponseController // nil where no guard is needed
 	idle  time.Duration
 	armed time.Time
 }
 
-func (p *Proxy) guard(x *Exchange, size int64) *writeGuard {
+func (p *Proxy) guard(x *Exchange) *writeGuard {
 	g := &writeGuard{idle: p.cfg.WriteIdle}
-	if size > largeBody || x.r.ProtoMajor > 1 {
+	if x.r.ProtoMajor > 1 {
 		g.rc = http.NewResponseController(x.w)
 	}
 	return g
