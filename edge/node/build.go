@@ -1,0 +1,148 @@
+package node
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"strconv"
+	"time"
+
+	"hither/cache"
+	"hither/deploy"
+	"hither/deploy/fleet"
+	"hither/edge/cert"
+	"hither/edge/listen"
+	"hither/edge/proxy"
+	"hither/origin/pool"
+)
+
+// This file turns the network file's structs into the parts' own.
+
+// addresses are the PoP's bind addresses with a port; none where the port is off.
+func addresses(pop *deploy.PoP, port int) []netip.AddrPort {
+	if port == 0 {
+		return nil
+	}
+	bind := pop.Bind
+	if len(bind) == 0 {
+		bind = pop.Addresses
+	}
+	out := make([]netip.AddrPort, len(bind))
+	for i, a := range bind {
+		out[i] = netip.AddrPortFrom(a, uint16(port))
+	}
+	return out
+}
+
+// limits are a front's.
+func limits(l deploy.EdgeLimits) listen.Limits {
+	retry := l.QUICRetryAbove
+	if retry == 0 {
+		retry = -1 // the file's 0 is "always", a Front's is "default"
+	}
+	return listen.Limits{
+		HeaderBytes: int(l.HeaderBytes), HeaderFields: l.HeaderFields, HeaderTime: time.Duration(l.HeaderTime), URLBytes: int(l.URLBytes),
+		Silence: time.Duration(l.BodyTime), Idle: time.Duration(l.Idle),
+		ConnectionsPerAddress: l.ConnectionsPerAddress, HandshakesPerAddress: l.HandshakesPerAddress, RetryAbove: retry,
+	}
+}
+
+// poolConfig is how this node reaches an origin.
+func poolConfig(node string, o *deploy.Origin, id *fleet.Identity) pool.Config {
+	c := pool.Config{
+		Origin: o.Name, Node: node, TLS: id.ClientTLS("origin", o.Name), Protocol: o.Pool.Protocol,
+		Connections: o.Pool.Connections, MaxAge: time.Duration(o.Pool.MaxAge), MaxWaiting: o.Limits.Waiting,
+		Connect: time.Duration(o.Limits.Connect), FirstByte: time.Duration(o.Limits.FirstByte), BodyIdle: time.Duration(o.Limits.Idle),
+	}
+	for _, a := range o.Gateway.Addresses {
+		c.Addresses = append(c.Addresses, a.String())
+	}
+	return c
+}
+
+// policyName names a site's TLS policy: connections of one policy may be shared.
+func policyName(s *deploy.Site) string {
+	return s.Trust + " " + s.TLS.Min + " " + s.TLS.ClientCA
+}
+
+// sitesOf is the proxy's table of the sites this PoP serves.
+func sitesOf(n *deploy.Network, pop *deploy.PoP, pools map[string]*pool.Pool) *proxy.Sites {
+	table := proxy.NewSites()
+	for _, s := range n.SitesOf(pop) {
+		site := &proxy.Site{
+			Name: s.Name, Origin: s.Origin, Transport: pools[s.Origin], Policy: policyName(s),
+			EarlyData: s.EarlyData == "safe", MergeSchemes: s.Cache.MergeSchemes,
+			Reuse: cache.Policy{
+				SetCookie: s.Cache.SetCookie == "store", MaxObject: int64(s.Cache.MaxObject),
+				WhileRevalidate: time.Duration(s.Cache.StaleWhileRevalidate), IfError: time.Duration(s.Cache.StaleIfError),
+			},
+		}
+		for _, r := range s.Rules {
+			rule := proxy.Rule{Path: r.Path, Bypass: r.Bypass, Query: proxy.QueryKey{Drop: r.Key.Query.Drop, Keep: r.Key.Query.Keep}}
+			if r.TTL != nil {
+				ttl := time.Duration(*r.TTL)
+				rule.TTL = &ttl
+			}
+			site.Rules = append(site.Rules, rule)
+		}
+		table.Add(site, s.Hosts...)
+	}
+	return table
+}
+
+// altSvc tells clients of HTTP/1.1 and 2 that HTTP/3 is at the same port (RFC 7838).
+func altSvc(port int) string {
+	if port == 0 {
+		return ""
+	}
+	return `h3=":` + strconv.Itoa(port) + `"; ma=3600`
+}
+
+// entries say which certificate and policy each name has. Pairs are those of the node's
+// state folder; sites that name files have theirs read here. All mistakes are returned
+// at once.
+func entries(n *deploy.Network, pop *deploy.PoP, pairs cert.Pairs) ([]cert.Entry, error) {
+	var out []cert.Entry
+	var errs []error
+	for _, s := range n.SitesOf(pop) {
+		e := cert.Entry{Domain: s.Trust, MinVersion: tlsVersions[s.TLS.Min]}
+		if s.TLS.ClientCA != "" {
+			pem, err := os.ReadFile(s.TLS.ClientCA)
+			if err != nil {
+				errs = append(errs, fmt.Errorf("site %s: client_ca: %w", s.Name, err))
+				continue
+			}
+			e.ClientCAs = x509.NewCertPool()
+			if !e.ClientCAs.AppendCertsFromPEM(pem) {
+				errs = append(errs, fmt.Errorf("site %s: client_ca: no certificate in %s", s.Name, s.TLS.ClientCA))
+				continue
+			}
+		}
+		if file := s.TLS.Certificate; file.Cert != "" {
+			pair, err := tls.LoadX509KeyPair(file.Cert, file.Key)
+			if err != nil {
+				errs = append(errs, fmt.Errorf("site %s: certificate %s: %w", s.Name, file.Cert, err))
+				continue
+			}
+			e.Names, e.Certificate = s.Hosts, &pair
+			out = append(out, e)
+			continue
+		}
+		for _, host := range s.Hosts {
+			pair := pairs[cert.Canonical(host)]
+			if pair == nil {
+				errs = append(errs, fmt.Errorf("site %s: no certificate for %s in the node's state folder (`hither fleet init` makes local ones)", s.Name, host))
+				continue
+			}
+			one := e
+			one.Names, one.Certificate = []string{host}, pair
+			out = append(out, one)
+		}
+	}
+	return out, errors.Join(errs...)
+}
+
+var tlsVersions = map[string]uint16{"1.2": tls.VersionTLS12, "1.3": tls.VersionTLS13}

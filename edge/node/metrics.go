@@ -1,0 +1,114 @@
+package node
+
+import (
+	"strconv"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"hither/cache"
+	"hither/cache/store"
+	"hither/edge/listen"
+	"hither/edge/proxy"
+)
+
+// metrics are an edge's counters. Label values come from closed sets: site names from
+// the network file, protocols, verdicts, and three-digit statuses.
+type metrics struct {
+	requests    *prometheus.CounterVec   // site, proto, verdict, code
+	firstByte   *prometheus.HistogramVec // verdict
+	bytes       *prometheus.CounterVec   // direction
+	connections *prometheus.GaugeVec     // proto
+	handshakes  *prometheus.CounterVec   // proto, kind
+	rejected    *prometheus.CounterVec   // reason
+	revision    prometheus.Gauge
+	expiry      *prometheus.GaugeVec // name
+}
+
+// newMetrics registers an edge's metrics by the names of the README.
+func newMetrics(r prometheus.Registerer) *metrics {
+	m := &metrics{
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "hither_edge_requests_total", Help: "Requests answered, by what the cache did and the status sent.",
+		}, []string{"site", "proto", "verdict", "code"}),
+		firstByte: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "hither_edge_first_byte_seconds", Help: "Time from a request's header to the response's, at the edge.",
+			Buckets: []float64{.0001, .0003, .001, .003, .01, .03, .1, .3, 1, 3, 10},
+		}, []string{"verdict"}),
+		bytes: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "hither_edge_bytes_total", Help: "Content received from and sent to clients, in bytes.",
+		}, []string{"direction"}),
+		connections: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "hither_edge_connections", Help: "Client connections open.",
+		}, []string{"proto"}),
+		handshakes: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "hither_edge_handshakes_total", Help: "TLS handshakes completed with clients.",
+		}, []string{"proto", "kind"}),
+		rejected: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "hither_edge_rejected_total", Help: "Connections, datagrams and requests refused before the request path.",
+		}, []string{"reason"}),
+		revision: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "hither_fleet_revision", Help: "The revision of the network file in use.",
+		}),
+		expiry: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "hither_cert_expiry_seconds", Help: "When the certificate of a name expires, in seconds since 1970.",
+		}, []string{"name"}),
+	}
+	r.MustRegister(m.requests, m.firstByte, m.bytes, m.connections, m.handshakes, m.rejected, m.revision, m.expiry)
+	for _, reason := range listen.Reasons {
+		m.rejected.WithLabelValues(string(reason))
+	}
+	return m
+}
+
+// hooks lets a front count into m.
+func (m *metrics) hooks() listen.Hooks {
+	return listen.Hooks{
+		Connections: func(p listen.Proto, delta int) { m.connections.WithLabelValues(string(p)).Add(float64(delta)) },
+		Handshakes:  func(p listen.Proto, k listen.Kind) { m.handshakes.WithLabelValues(string(p), string(k)).Inc() },
+		Rejected:    func(r listen.Reason) { m.rejected.WithLabelValues(string(r)).Inc() },
+	}
+}
+
+// count adds a finished exchange.
+func (m *metrics) count(x *proxy.Exchange) {
+	m.requests.WithLabelValues(x.Site, x.Proto, x.Verdict.String(), strconv.Itoa(x.Status)).Inc()
+	m.firstByte.WithLabelValues(x.Verdict.String()).Observe(x.FirstByte.Seconds())
+	m.bytes.WithLabelValues("in").Add(float64(x.BytesIn))
+	m.bytes.WithLabelValues("out").Add(float64(x.BytesOut))
+}
+
+// watchCache registers what the cache and its store count by themselves.
+func watchCache(r prometheus.Registerer, c *cache.Cache, s cache.Store) {
+	r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Name: "hither_cache_collapsed_total", Help: "Requests answered from a fill that another request began.",
+	}, func() float64 { return float64(c.Collapsed()) }))
+	if m, ok := s.(*store.Memory); ok {
+		r.MustRegister(storeCollector{m})
+	}
+}
+
+// storeCollector tells what the memory tier counts, in one snapshot.
+type storeCollector struct{ m *store.Memory }
+
+var (
+	cacheObjects   = prometheus.NewDesc("hither_cache_objects", "Objects stored.", []string{"tier"}, nil)
+	cacheBytes     = prometheus.NewDesc("hither_cache_bytes", "Bytes that stored objects are accounted with.", []string{"tier"}, nil)
+	cacheEvictions = prometheus.NewDesc("hither_cache_evictions_total", "Objects that left a tier for good.", []string{"tier", "reason"}, nil)
+)
+
+func (storeCollector) Describe(ch chan<- *prometheus.Desc) {
+	ch <- cacheObjects
+	ch <- cacheBytes
+	ch <- cacheEvictions
+}
+
+func (c storeCollector) Collect(ch chan<- prometheus.Metric) {
+	s := c.m.Stats()
+	for tier := range store.Tier(len(s.Objects)) {
+		ch <- prometheus.MustNewConstMetric(cacheObjects, prometheus.GaugeValue, float64(s.Objects[tier]), tier.String())
+		ch <- prometheus.MustNewConstMetric(cacheBytes, prometheus.GaugeValue, float64(s.Bytes[tier]), tier.String())
+		for reason, v := range s.Evicted[tier] {
+			ch <- prometheus.MustNewConstMetric(cacheEvictions, prometheus.CounterValue, float64(v), tier.String(), store.Reason(reason).String())
+		}
+	}
+}

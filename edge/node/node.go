@@ -1,0 +1,242 @@
+// Package node is one PoP assembled: sockets, certificates, the request path, its cache
+// and the pools of connections to the origins, from start over ready to drained.
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"hither/cache"
+	"hither/cache/store"
+	"hither/deploy"
+	"hither/deploy/fleet"
+	"hither/deploy/ops"
+	"hither/edge/cert"
+	"hither/edge/listen"
+	"hither/edge/proxy"
+	"hither/origin/pool"
+)
+
+// Options say which PoP a node is and what it is given.
+type Options struct {
+	Name     string          // the PoP's name in the network file
+	State    string          // the node's state folder, which has its certificates
+	Network  *deploy.Network // the file in use at start
+	Revision int             // its number
+	Identity *fleet.Identity // what the node proves itself with towards origins
+	Version  string          // of the program, for the status
+	Log      *slog.Logger    // required
+	// Exchanged receives every finished exchange besides the counters: the access log.
+	// It is called concurrently. Optional.
+	Exchanged func(*proxy.Exchange)
+	// Ready is called once, when clients are answered. Optional.
+	Ready func()
+	// Now is the clock of cache and tickets. Default time.Now.
+	Now func() time.Time
+}
+
+// A Node is an edge node. Run is called once; the other methods may be called
+// concurrently with it.
+type Node struct {
+	o       Options
+	edge    deploy.Edge
+	life    ops.Life
+	metrics *ops.Metrics
+	count   *metrics
+	tally   tally
+	admin   *ops.Admin
+	page    *ops.Page
+	store   cache.Store
+	cache   *cache.Cache
+	proxy   *proxy.Proxy
+	names   *cert.Names
+	front   *listen.Front
+	drain   chan struct{} // closed when an operator says drain
+
+	mu       sync.Mutex // guards what follows, and serialises Reload
+	network  *deploy.Network
+	revision int
+	refused  string
+	later    []string // settings changed in the file that need a new start
+	pairs    cert.Pairs
+	pools    map[string]*pool.Pool
+}
+
+// New assembles the node and binds its sockets. What cannot be had is one clear error,
+// and nothing stays open.
+func New(o Options) (n *Node, err error) {
+	pop := o.Network.PoP(o.Name)
+	if pop == nil {
+		return nil, fmt.Errorf("node: the network file has no PoP %q", o.Name)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	n = &Node{o: o, edge: o.Network.EdgeOf(o.Name), drain: make(chan struct{}), network: o.Network, revision: o.Revision}
+	defer func() {
+		if err != nil {
+			n.close()
+		}
+	}()
+	n.metrics = ops.NewMetrics("edge-" + o.Name)
+	n.count = newMetrics(n.metrics)
+	if n.store, err = newStore(int64(n.edge.Cache.Memory)); err != nil {
+		return nil, err
+	}
+	n.cache = cache.New(cache.Config{Store: n.store, Filling: int64(n.edge.Cache.Memory) / 4, Now: o.Now})
+	n.pools, err = n.makePools(o.Network, nil)
+	if err != nil {
+		return nil, err
+	}
+	table, err := n.table(o.Network)
+	if err != nil {
+		return nil, err
+	}
+	n.names = cert.NewNames(table, cert.NewTickets(0, o.Now))
+	if err := n.listen(pop); err != nil {
+		return nil, err
+	}
+	watchCache(n.metrics, n.cache, n.store)
+	n.metrics.MustRegister(poolCollector{n})
+	n.count.revision.Set(float64(o.Revision))
+	n.expiries()
+	return n, n.operate(pop)
+}
+
+// newStore makes the memory tier; a size of 0 stores nothing.
+func newStore(size int64) (cache.Store, error) {
+	if size == 0 {
+		return store.None{}, nil
+	}
+	return store.NewMemory(size)
+}
+
+// listen binds the sockets in front of the request path.
+func (n *Node) listen(pop *deploy.PoP) error {
+	https := addresses(pop, n.edge.Listen.HTTPS)
+	n.proxy = proxy.New(proxy.Config{
+		Node: n.o.Name, Cache: n.cache, Sites: sitesOf(n.o.Network, pop, n.pools), AltSvc: altSvc(n.edge.Listen.HTTPS),
+		Port: n.edge.Listen.HTTPS, Trusted: n.edge.Trusted, Now: n.o.Now, End: n.ended,
+	})
+	front, err := listen.Listen(listen.Config{
+		HTTPS: https, QUIC: https, HTTP: addresses(pop, n.edge.Listen.HTTP),
+		Handler: n.tally.around(n.proxy), Plain: n.tally.around(redirect{n.proxy}), TLS: n.names.Config,
+		Limits: limits(n.edge.Limits), Logger: n.o.Log, Hooks: n.tally.hooks(n.count),
+	})
+	n.front = front
+	return err
+}
+
+// operate opens what the operator uses.
+func (n *Node) operate(pop *deploy.PoP) (err error) {
+	admin := ops.NewAdmin()
+	admin.Handle("GET /v1/status", n.statusCall)
+	admin.Handle("POST /v1/drain", n.drainCall)
+	if err := admin.Open(n.o.State); err != nil {
+		return err
+	}
+	n.admin = admin
+	if port := n.edge.Listen.Metrics; port != 0 {
+		addr := netip.AddrPortFrom(n.edge.Listen.MetricsAddress, uint16(port))
+		n.page, err = ops.OpenPage(addr.String(), "edge-"+n.o.Name, &n.life, n.metrics)
+	}
+	return err
+}
+
+// ended takes a finished exchange.
+func (n *Node) ended(x *proxy.Exchange) {
+	n.count.count(x)
+	n.tally.count(x)
+	if n.o.Exchanged != nil {
+		n.o.Exchanged(x)
+	}
+}
+
+// warmTime is how long a starting node waits for its origins before it serves without
+// them: what is stored, and stale answers, need no origin.
+const warmTime = 3 * time.Second
+
+// Run serves until ctx ends or an operator says drain, and then drains.
+func (n *Node) Run(ctx context.Context) error {
+	served := make(chan error, 1)
+	go func() { served <- n.front.Serve() }()
+	meter, stopMeter := context.WithCancel(context.Background())
+	defer stopMeter()
+	go n.tally.meter(meter)
+	n.warm(ctx)
+	n.life.Advance(ops.Ready)
+	n.o.Log.Info("ready", "https", n.front.HTTPS(), "http", n.front.HTTP(), "quic", n.front.QUIC())
+	if n.o.Ready != nil {
+		n.o.Ready()
+	}
+	var err error
+	select {
+	case <-ctx.Done():
+	case <-n.drain:
+	case err = <-served:
+		n.o.Log.Error("serving ended", "error", err)
+	}
+	n.life.Advance(ops.Draining)
+	n.o.Log.Info("draining", "at_most", n.edge.Limits.Drain.String(), "requests", n.front.Active())
+	left, cancel := context.WithTimeout(context.Background(), max(time.Duration(n.edge.Limits.Drain), time.Second))
+	defer cancel()
+	err = errors.Join(err, n.front.Drain(left))
+	n.close()
+	n.life.Advance(ops.Down)
+	n.o.Log.Info("down")
+	return err
+}
+
+// warm opens the pools' connections.
+func (n *Node) warm(ctx context.Context) {
+	n.life.Expect("connections to the origins")
+	ctx, cancel := context.WithTimeout(ctx, warmTime)
+	defer cancel()
+	n.mu.Lock()
+	pools := make([]*pool.Pool, 0, len(n.pools))
+	for _, p := range n.pools {
+		pools = append(pools, p)
+	}
+	n.mu.Unlock()
+	var wg sync.WaitGroup
+	for _, p := range pools {
+		wg.Go(func() {
+			if err := p.Warm(ctx); err != nil {
+				n.o.Log.Warn("an origin does not answer; serving what is stored", "error", err)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// close releases everything; what was never opened is left out.
+func (n *Node) close() {
+	soon, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	if n.front != nil {
+		n.front.Close()
+	}
+	n.mu.Lock()
+	for _, p := range n.pools {
+		p.Close()
+	}
+	n.mu.Unlock()
+	if n.page != nil {
+		n.page.Close(soon)
+	}
+	if n.admin != nil {
+		n.admin.Close(soon)
+	}
+	if m, ok := n.store.(*store.Memory); ok {
+		m.Close()
+	}
+}
+
+// certsFolder is where a node's certificates lie.
+func (n *Node) certsFolder() string { return filepath.Join(n.o.State, "certs") }
