@@ -102,6 +102,7 @@ func (p *Proxy) begin(w http.ResponseWriter, r *http.Request) *Exchange {
 	}
 	if r.Body != nil && r.Body != http.NoBody {
 		r.Body = &countedBody{ReadCloser: r.Body, n: &x.received}
+		settleContent(r)
 	}
 	x.Client = p.client(r)
 	return x
