@@ -156,7 +156,7 @@ func (p *Proxy) stream(x *Exchange, r *cache.Reader, head cache.Head) {
 	appendField(h, "Cache-Status", p.cacheStatus(x, 0, head.Stored))
 	p.sign(x, h)
 	x.begin(s.Status)
-	if x.Method == http.MethodHead || s.Length == 0 {
+	if x.Method == http.MethodHead || s.Length == 0 && s.Status != o.Status {
 		return
 	}
 	p.copyStream(x, r, s)

@@ -151,8 +151,10 @@ func (p *Proxy) copyStream(x *Exchange, r *cache.Reader, s cache.Selection) {
 	guard := p.guard(x)
 	defer guard.disarm()
 	rc := http.NewResponseController(x.w)
+	// The whole is followed to the end of the fill and not of its bytes: only there is it
+	// known that the origin told its length right, and that the response is stored.
 	until := int64(-1)
-	if s.Length >= 0 {
+	if s.Status == http.StatusPartialContent {
 		r.Skip(s.Offset)
 		until = s.Offset + s.Length
 	}
