@@ -1,0 +1,215 @@
+package edge_test
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// mismatch is one expectation that did not hold.
+func mismatch(what, got, want string) error {
+	return fmt.Errorf("%s:\n\t\tgot  %s\n\t\twant %s", what, got, want)
+}
+
+// checkFields compares expected fields with a field section. Lines of one name count as
+// one value, joined with ", "; "-" expects absence; "*" stands for any run of characters.
+func checkFields(h http.Header, want []token, vars *strings.Replacer) []error {
+	var errs []error
+	for _, f := range want {
+		values, present := h[canonical(f.name)]
+		got, value := strings.Join(values, ", "), vars.Replace(f.value)
+		switch {
+		case value == "-":
+			if present && len(values) > 0 {
+				errs = append(errs, mismatch(f.name, got, "(absent)"))
+			}
+		case len(values) == 0:
+			errs = append(errs, mismatch(f.name, "(absent)", value))
+		case !glob(value, got):
+			errs = append(errs, mismatch(f.name, got, value))
+		}
+	}
+	return errs
+}
+
+// glob matches "*" in want with any run of characters.
+func glob(want, got string) bool {
+	first, rest, star := strings.Cut(want, "*")
+	if !star {
+		return want == got
+	}
+	got, ok := strings.CutPrefix(got, first)
+	if !ok {
+		return false
+	}
+	for {
+		part, after, more := strings.Cut(rest, "*")
+		if !more {
+			return strings.HasSuffix(got, part)
+		}
+		i := strings.Index(got, part)
+		if i < 0 {
+			return false
+		}
+		got, rest = got[i+len(part):], after
+	}
+}
+
+// check compares an answer with what follows the arrow: a status or "broken" (no whole
+// response came), then body= size= from= interim= trailer= sent= and fields.
+func (a *answer) check(want []token, vars *strings.Replacer) error {
+	var errs []error
+	broken := has(want, "broken")
+	status := ""
+	if len(want) > 0 && !want[0].isField() && want[0].text != "broken" {
+		status = want[0].text
+	}
+	if broken != (a.err != nil) {
+		errs = append(errs, mismatch("broken off", fmt.Sprint(a.err), fmt.Sprint(broken)))
+	}
+	if got := strconv.Itoa(a.status); status != got && !(status == "" && a.status == 0) {
+		if statuses := strings.Split(status, "|"); !slices.Contains(statuses, got) {
+			errs = append(errs, mismatch("status", got, status))
+		}
+	}
+	errs = append(errs, a.checkContent(want)...)
+	errs = append(errs, checkFields(a.header, fields(want), vars)...)
+	errs = append(errs, a.checkInterims(want, vars)...)
+	if t, ok := option(want, "trailer"); ok {
+		errs = append(errs, prefixed("trailer ", checkFields(a.trailer, tokens("'"+t+"'"), vars))...)
+	}
+	if n, ok := option(want, "sent"); ok && strconv.Itoa(a.sent) != n {
+		errs = append(errs, mismatch("content sent", strconv.Itoa(a.sent), n))
+	}
+	if len(errs) == 0 {
+		return nil
+	}
+	return errors.Join(append(errs, errors.New("the answer:\n"+a.String()))...)
+}
+
+// checkContent compares the content: body=text, body=sha256:HEX, or size=N of the pattern
+// (from=M: beginning at its M-th byte).
+func (a *answer) checkContent(want []token) []error {
+	var errs []error
+	if body, ok := option(want, "body"); ok {
+		got := string(a.body)
+		if strings.HasPrefix(body, "sha256:") {
+			sum := sha256.Sum256(a.body)
+			got = "sha256:" + hex.EncodeToString(sum[:])
+		}
+		if got != body {
+			errs = append(errs, mismatch("body", short([]byte(got)), body))
+		}
+	}
+	if size, ok := option(want, "size"); ok {
+		n, _ := strconv.Atoi(size)
+		from, _ := option(want, "from")
+		at, _ := strconv.Atoi(from)
+		if len(a.body) != n {
+			errs = append(errs, mismatch("size", strconv.Itoa(len(a.body)), size))
+		} else if !bytes.Equal(a.body, pattern(at + n)[at:]) {
+			errs = append(errs, errors.New("body: its bytes are not the pattern's"))
+		}
+	}
+	return errs
+}
+
+// checkInterims compares interim responses: interim=103, or interim='103 Name: value'; and
+// interim=none.
+func (a *answer) checkInterims(want []token, vars *strings.Replacer) []error {
+	var errs []error
+	for _, w := range want {
+		text, ok := strings.CutPrefix(w.text, "interim=")
+		if !ok || w.isField() {
+			continue
+		}
+		if text == "none" {
+			if len(a.interims) > 0 {
+				errs = append(errs, mismatch("interim responses", fmt.Sprint(a.interims), "none"))
+			}
+			continue
+		}
+		status, field, _ := strings.Cut(text, " ")
+		found := false
+		for _, in := range a.interims {
+			if strconv.Itoa(in.status) == status {
+				found = field == "" || len(checkFields(in.header, tokens("'"+field+"'"), vars)) == 0
+			}
+		}
+		if !found {
+			errs = append(errs, mismatch("interim responses", fmt.Sprint(a.interims), text))
+		}
+	}
+	return errs
+}
+
+func prefixed(p string, errs []error) []error {
+	for i, err := range errs {
+		errs[i] = fmt.Errorf("%s%w", p, err)
+	}
+	return errs
+}
+
+// String shows an answer in an error.
+func (a *answer) String() string {
+	var b bytes.Buffer
+	for _, in := range a.interims {
+		fmt.Fprintf(&b, "\t\tinterim %d\n", in.status)
+	}
+	fmt.Fprintf(&b, "\t\t%d\n", a.status)
+	showHeader(&b, a.header)
+	fmt.Fprintf(&b, "\t\t%d bytes: %s\n", len(a.body), short(a.body))
+	showHeader(&b, a.trailer)
+	if a.err != nil {
+		fmt.Fprintf(&b, "\t\tbroken off: %v\n", a.err)
+	}
+	return b.String()
+}
+
+func showHeader(w io.Writer, h http.Header) {
+	names := make([]string, 0, len(h))
+	for name := range h {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		for _, v := range h[name] {
+			fmt.Fprintf(w, "\t\t%s: %s\n", name, short([]byte(v)))
+		}
+	}
+}
+
+func short(b []byte) string {
+	if len(b) > 200 {
+		return fmt.Sprintf("%q... (%d bytes)", b[:200], len(b))
+	}
+	return string(b)
+}
+
+// checkRecord compares a log record with key=value words; "*" as in fields.
+func checkRecord(r record, want []token, vars *strings.Replacer) []error {
+	var errs []error
+	for _, w := range want {
+		key, value, ok := strings.Cut(w.text, "=")
+		if !ok {
+			errs = append(errs, fmt.Errorf("expect-log: %q is not key=value", w.text))
+			continue
+		}
+		got, known := r[key]
+		if value = vars.Replace(value); !known || !glob(value, got) {
+			errs = append(errs, mismatch("log "+key, got, value))
+		}
+	}
+	return errs
+}
+
+// base is a script's name for a subtest.
+func base(file string) string { return strings.TrimSuffix(path.Base(file), ".txt") }

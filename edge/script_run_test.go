@@ -1,0 +1,439 @@
+package edge_test
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// A run is one script over one protocol.
+type run struct {
+	proto   string
+	setup   *setup
+	bell    *bell
+	journal *journal
+	origin  *origin
+	edge    *edge
+	client  *client
+	auth    *authority
+	vars    *strings.Replacer
+
+	calls    map[string]*call
+	last     int            // number of the last request
+	counters map[string]int // as the script saw them last
+
+	// Which log records the last client step made: those of ids, or all from the index on.
+	ids  []string
+	from int
+}
+
+// verbs are the steps a script may have. Those that are nil set the edge up.
+var verbs = map[string]func(*run, *step) error{
+	"site": nil, "rule": nil, "limit": nil, "trust": nil, "only": nil, "not": nil,
+
+	"get": (*run).request, "head": (*run).request, "post": (*run).request, "put": (*run).request, "delete": (*run).request,
+	"options": (*run).request, "patch": (*run).request, "trace": (*run).request, "eventually": (*run).eventually, "parallel": (*run).parallel,
+	"start": (*run).start, "read": (*run).read, "send": (*run).send, "end": (*run).end, "finish": (*run).finish, "abandon": (*run).abandon,
+	"origin": (*run).declare, "lie": (*run).declare, "release": (*run).release, "origin-saw": (*run).originSaw, "origin-read": (*run).originRead,
+	"advance": (*run).advance, "expect-log": (*run).expectLog, "counter": (*run).counter, "reconnect": (*run).reconnect,
+	"raw": (*run).raw, "fields": (*run).fields, "handshake": (*run).handshake,
+}
+
+// skips tells whether the script is not for proto: "only h1: reason", "not h3: reason".
+func (sc *script) skips(proto string) (string, error) {
+	for _, s := range sc.steps {
+		if s.verb() != "only" && s.verb() != "not" {
+			continue
+		}
+		list, reason, _ := strings.Cut(s.text, ":")
+		protos := strings.Fields(list)[1:]
+		if strings.TrimSpace(reason) == "" || len(protos) == 0 {
+			return "", fmt.Errorf("%s: write %s PROTOCOL: REASON", s.at, s.verb())
+		}
+		if slices.Contains(protos, proto) == (s.verb() == "not") {
+			return reason, nil
+		}
+	}
+	return "", nil
+}
+
+// play runs a script against an edge of its own at addr. Its error names file and line.
+func (sc *script) play(proto string, addr netip.Addr, auth *authority) (err error) {
+	r := &run{proto: proto, bell: newBell(), auth: auth, calls: make(map[string]*call), counters: make(map[string]int)}
+	r.journal = newJournal(r.bell)
+	r.setup, err = sc.setup(addr)
+	if err != nil {
+		return err
+	}
+	if r.origin, err = newOrigin(auth, r.setup.clock, r.bell); err != nil {
+		return err
+	}
+	r.origin.lies = slices.ContainsFunc(sc.steps, func(s *step) bool { return s.verb() == "lie" })
+	// What is declared before the first request holds from the first connection on.
+	for _, s := range sc.steps {
+		if s.verb() == "lie" && s.arg(1) == "connection" {
+			r.origin.manners = s.words[2:]
+		}
+	}
+	if err := r.origin.up(addr.String()); err != nil {
+		return err
+	}
+	r.setup.origin = r.origin.addr
+	if r.edge, err = startEdge(r.setup, auth, r.journal); err != nil {
+		r.origin.down()
+		return err
+	}
+	r.client = newClient(proto, r.edge, auth)
+	r.vars = strings.NewReplacer("$proto", proto, "$version", map[string]string{"h1": "1.1", "h2": "2", "h3": "3"}[proto],
+		"$port", strconv.Itoa(int(r.edge.https.Port())), "$edge", addr.String(), "$client", "127.0.0.1")
+	defer func() {
+		for _, cl := range r.calls {
+			cl.cancel()
+		}
+		r.origin.release()
+		r.client.reconnect()
+		err = errors.Join(err, r.edge.close())
+		r.origin.down()
+	}()
+	for _, s := range sc.steps {
+		do := verbs[s.verb()]
+		if do == nil {
+			continue
+		}
+		if err := do(r, s); err != nil {
+			return fmt.Errorf("%s: over %s: %s\n\t%w", s.at, proto, s.text, err)
+		}
+	}
+	return nil
+}
+
+// id names the next request, in the Referer field and so in the log.
+func (r *run) id() string {
+	r.last++
+	return "script:" + strconv.Itoa(r.last)
+}
+
+// settle waits until the edge has said all it will say of the request: its log record, or
+// a refusal counted below the proxy.
+func (r *run) settle(id string, rejected int) error {
+	return r.bell.await("the log record of the request, or a count of its refusal", func() bool {
+		return r.journal.of(id) != nil || r.journal.rejected() > rejected
+	})
+}
+
+// ask sends the request that words describe and gives the whole answer.
+func (r *run) ask(s *step, words []token) (*answer, error) {
+	id, rejected := r.id(), r.journal.rejected()
+	r.ids = []string{id}
+	cl, err := r.client.begin(s, words, id)
+	if err != nil {
+		return nil, err
+	}
+	a := cl.finish()
+	return a, r.settle(id, rejected)
+}
+
+func (r *run) request(s *step) error {
+	a, err := r.ask(s, r.replaced(s.words))
+	if err != nil {
+		if a == nil {
+			return err
+		}
+		return fmt.Errorf("%w; the answer:\n%s", err, a)
+	}
+	return a.check(s.want, r.vars)
+}
+
+// replaced fills the variables in.
+func (r *run) replaced(words []token) []token {
+	out := slices.Clone(words)
+	for i, w := range out {
+		out[i].text, out[i].value = r.vars.Replace(w.text), r.vars.Replace(w.value)
+	}
+	return out
+}
+
+// eventually repeats a request until its expectation holds: for what the edge does behind
+// an answer.
+func (r *run) eventually(s *step) error {
+	words := r.replaced(s.words[1:])
+	var failed error
+	late := time.Now().Add(patience)
+	for time.Now().Before(late) {
+		a, err := r.ask(s, words)
+		if err != nil {
+			return err
+		}
+		if failed = a.check(s.want, r.vars); failed == nil {
+			return nil
+		}
+	}
+	return failed
+}
+
+// parallel sends N requests at once: "parallel 10 get /a -> ...".
+func (r *run) parallel(s *step) error {
+	n, err := strconv.Atoi(s.arg(1))
+	if err != nil {
+		return err
+	}
+	rejected := r.journal.rejected()
+	words := r.replaced(s.words[2:])
+	ids, errs := make([]string, n), make([]error, n)
+	var all sync.WaitGroup
+	for i := range n {
+		ids[i] = r.id()
+		all.Go(func() {
+			cl, err := r.client.begin(s, words, ids[i])
+			if err == nil {
+				err = cl.finish().check(s.want, r.vars)
+			}
+			errs[i] = err
+		})
+	}
+	all.Wait()
+	r.ids = ids
+	for i, id := range ids {
+		if errs[i] == nil {
+			errs[i] = r.settle(id, rejected)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// start begins a request: "start A get /a".
+func (r *run) start(s *step) error {
+	id := r.id()
+	cl, err := r.client.begin(s, r.replaced(s.words[2:]), id)
+	if err != nil {
+		return err
+	}
+	r.calls[s.arg(1)] = cl
+	return nil
+}
+
+func (r *run) call(s *step) (*call, error) {
+	cl := r.calls[s.arg(1)]
+	if cl == nil {
+		return nil, fmt.Errorf("nothing was started as %q", s.arg(1))
+	}
+	return cl, nil
+}
+
+// read takes the next bytes of a response: "read A 1024".
+func (r *run) read(s *step) error {
+	cl, err := r.call(s)
+	if err != nil {
+		return err
+	}
+	n, err := strconv.Atoi(s.arg(2))
+	if err != nil {
+		return err
+	}
+	return cl.read(n)
+}
+
+// send gives the next piece of a request's content: "send A text".
+func (r *run) send(s *step) error {
+	cl, err := r.call(s)
+	if err != nil {
+		return err
+	}
+	_, err = cl.content.Write([]byte(s.arg(2)))
+	return err
+}
+
+// end ends a request's content.
+func (r *run) end(s *step) error {
+	cl, err := r.call(s)
+	if err != nil {
+		return err
+	}
+	return cl.content.Close()
+}
+
+func (r *run) finish(s *step) error {
+	cl, err := r.call(s)
+	if err != nil {
+		return err
+	}
+	delete(r.calls, s.arg(1))
+	a := cl.finish()
+	r.ids = []string{cl.id}
+	if err := r.settle(cl.id, r.journal.rejected()); err != nil {
+		return fmt.Errorf("%w; the answer:\n%s", err, a)
+	}
+	return a.check(s.want, r.vars)
+}
+
+// abandon lets a client go away in the middle.
+func (r *run) abandon(s *step) error {
+	cl, err := r.call(s)
+	if err != nil {
+		return err
+	}
+	delete(r.calls, s.arg(1))
+	cl.cancel()
+	if <-cl.ready; cl.err == nil {
+		cl.resp.Body.Close()
+	}
+	r.ids = []string{cl.id}
+	return r.settle(cl.id, r.journal.rejected())
+}
+
+func (r *run) declare(s *step) error {
+	switch s.arg(1) {
+	case "down":
+		r.origin.down()
+		return nil
+	case "up":
+		return r.origin.up("")
+	case "connection":
+		return nil
+	}
+	return r.origin.declare(s)
+}
+
+func (r *run) release(*step) error {
+	r.origin.release()
+	return nil
+}
+
+func (r *run) reconnect(*step) error {
+	r.client.reconnect()
+	return nil
+}
+
+// advance moves the clock. What the origin saw before belongs to the time before.
+func (r *run) advance(s *step) error {
+	d, err := time.ParseDuration(s.arg(1))
+	if err != nil {
+		return err
+	}
+	r.setup.clock.advance(d)
+	r.origin.forget()
+	return nil
+}
+
+// originSaw expects exactly one request since the last origin-saw or advance: "origin-saw
+// GET /a Field: value"; "origin-saw 3 of GET /a ..." expects three alike.
+func (r *run) originSaw(s *step) error {
+	if s.arg(1) == "nothing" {
+		if seen := r.origin.fresh(); len(seen) > 0 {
+			return fmt.Errorf("the origin saw %d requests, the first:\n\t\t%s", len(seen), seen[0])
+		}
+		return nil
+	}
+	want := 1
+	if n, err := strconv.Atoi(s.arg(1)); err == nil && s.arg(2) == "of" {
+		want = n
+		s = &step{at: s.at, text: s.text, words: append([]token{s.words[0]}, s.words[3:]...)}
+	}
+	err := r.bell.await("requests at the origin", func() bool {
+		seen := r.origin.fresh()
+		for _, a := range seen {
+			a.mu.Lock()
+			done := a.done || has(s.words, "begun")
+			a.mu.Unlock()
+			if !done {
+				return false
+			}
+		}
+		return len(seen) >= want
+	})
+	seen := r.origin.fresh()
+	var errs []error
+	if err != nil || len(seen) != want {
+		errs = append(errs, err, fmt.Errorf("the origin saw %d requests, want %d", len(seen), want))
+	}
+	r.origin.forget()
+	for _, a := range seen {
+		if found := a.check(s, r.vars); len(found) > 0 {
+			errs = append(errs, append(found, fmt.Errorf("the origin saw:\n\t\t%s", a))...)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// originRead waits until the origin has read this much of a request's content.
+func (r *run) originRead(s *step) error {
+	want := s.arg(1)
+	return r.bell.await("content "+want+" at the origin", func() bool {
+		for _, a := range r.origin.fresh() {
+			a.mu.Lock()
+			body := string(a.body)
+			a.mu.Unlock()
+			if body == want {
+				return true
+			}
+		}
+		return false
+	})
+}
+
+// records are those of the last client step.
+func (r *run) records() []record {
+	if r.ids == nil {
+		return r.journal.since(r.from)
+	}
+	var out []record
+	for _, id := range r.ids {
+		if rec := r.journal.of(id); rec != nil {
+			out = append(out, rec)
+		}
+	}
+	return out
+}
+
+// expectLog compares the records of the last client step, all of them or, with "N of",
+// exactly N: "expect-log verdict=hit reason=".
+func (r *run) expectLog(s *step) error {
+	if s.arg(1) == "nothing" {
+		if got := r.records(); len(got) > 0 {
+			return mismatch("log", fmt.Sprint(got), "nothing")
+		}
+		return nil
+	}
+	want, words := 0, s.words[1:]
+	if n, err := strconv.Atoi(s.arg(1)); err == nil && s.arg(2) == "of" {
+		want, words = n, s.words[3:]
+	}
+	err := r.bell.await("a log record", func() bool { return len(r.records()) >= max(want, 1) })
+	var errs []error
+	good := 0
+	got := r.records()
+	for _, rec := range got {
+		bad := checkRecord(rec, words, r.vars)
+		if len(bad) == 0 {
+			good++
+		}
+		errs = append(errs, bad...)
+	}
+	if err == nil && (want == 0 && good == len(got) || good == want && want > 0) {
+		return nil
+	}
+	return errors.Join(append(errs, err, fmt.Errorf("%d of %d log records are as expected", good, len(got)))...)
+}
+
+// counter expects by how much a counter went up since it was last looked at: "counter
+// edge_rejected_total{reason=framing} +1", or "+1.." for at least as much.
+func (r *run) counter(s *step) error {
+	name := s.arg(1)
+	atLeast := strings.HasSuffix(s.arg(2), "..")
+	want, err := strconv.Atoi(strings.TrimSuffix(strings.TrimPrefix(s.arg(2), "+"), ".."))
+	if err != nil {
+		return err
+	}
+	before := r.counters[name]
+	err = r.bell.await(name, func() bool { return r.journal.counter(name)-before >= want })
+	r.counters[name] = r.journal.counter(name)
+	if got := r.counters[name] - before; got < want || got > want && !atLeast {
+		err = errors.Join(err, mismatch(name, "+"+strconv.Itoa(got), s.arg(2)), fmt.Errorf("all counters: %v", r.journal.all()))
+	}
+	return err
+}
