@@ -3,18 +3,16 @@ package deploy
 import (
 	"fmt"
 	"net/url"
-	"slices"
-	"strings"
 )
 
 // check looks for what is wrong between values, each of which is right alone.
 func (l *loader) check() {
 	n := l.network
-	l.unique("pops", len(n.PoPs), func(i int) string { return n.PoPs[i].Name })
-	l.unique("origins", len(n.Origins), func(i int) string { return n.Origins[i].Name })
-	l.unique("sites", len(n.Sites), func(i int) string { return n.Sites[i].Name })
-	l.unique("zones", len(n.Zones), func(i int) string { return n.Zones[i].Name })
-	l.unique("dns.servers", len(n.DNS.Servers), func(i int) string { return n.DNS.Servers[i].Name })
+	l.collect("pops", len(n.PoPs), func(i int) string { return n.PoPs[i].Name })
+	l.collect("origins", len(n.Origins), func(i int) string { return n.Origins[i].Name })
+	l.collect("sites", len(n.Sites), func(i int) string { return n.Sites[i].Name })
+	l.collect("zones", len(n.Zones), func(i int) string { return n.Zones[i].Name })
+	l.collect("dns.servers", len(n.DNS.Servers), func(i int) string { return n.DNS.Servers[i].Name })
 	l.checkHub()
 	l.checkEdge("edge", &n.Edge)
 	for i := range n.PoPs {
@@ -23,8 +21,12 @@ func (l *loader) check() {
 	for i := range n.Origins {
 		l.checkOrigin(fmt.Sprintf("origins[%d]", i), &n.Origins[i])
 	}
+	domains := map[string]bool{}
+	for i := range n.PoPs {
+		domains[n.PoPs[i].Trust] = true
+	}
 	for i := range n.Sites {
-		l.checkSite(fmt.Sprintf("sites[%d]", i), &n.Sites[i])
+		l.checkSite(fmt.Sprintf("sites[%d]", i), &n.Sites[i], domains)
 	}
 	l.checkHosts()
 	for i := range n.Zones {
@@ -34,12 +36,22 @@ func (l *loader) check() {
 	l.checkListeners()
 }
 
-// unique finds a name given twice in one list.
-func (l *loader) unique(list string, count int, name func(int) string) {
+// names are those of one list of the file.
+type names struct {
+	list   []string
+	set    map[string]bool
+	unsure bool // some are missing because of mistakes, so not finding one means nothing
+}
+
+// collect gathers the names of a list, and finds those given twice.
+func (l *loader) collect(list string, count int, name func(int) string) {
+	n := &names{set: map[string]bool{}, unsure: l.bad[list]}
+	l.names[list] = n
 	first := map[string]string{}
 	for i := range count {
 		path := fmt.Sprintf("%s[%d].name", list, i)
-		if name(i) == "" || l.bad[path] {
+		if !l.given(path) {
+			n.unsure = true
 			continue
 		}
 		if before, again := first[name(i)]; again {
@@ -47,44 +59,20 @@ func (l *loader) unique(list string, count int, name func(int) string) {
 			continue
 		}
 		first[name(i)] = path
+		n.list = append(n.list, name(i))
+		n.set[name(i)] = true
 	}
 }
 
-// refers checks that the value at path names something in a list, which is "pops",
-// "origins" or "sites".
+// refers checks that the value at path names something in a list.
 func (l *loader) refers(path, name, list, noun string) {
-	var names []string
-	for i := range l.network.PoPs {
-		if list == "pops" {
-			names = append(names, l.network.PoPs[i].Name)
+	if n := l.names[list]; !n.set[name] && !n.unsure && !l.bad[path] {
+		suggestion := ""
+		if l.untold == 0 {
+			suggestion = didYouMean(name, n.list)
 		}
+		l.wrong(path, "no %s is named %s%s", noun, quote(name), suggestion)
 	}
-	for i := range l.network.Origins {
-		if list == "origins" {
-			names = append(names, l.network.Origins[i].Name)
-		}
-	}
-	for i := range l.network.Sites {
-		if list == "sites" {
-			names = append(names, l.network.Sites[i].Name)
-		}
-	}
-	if slices.Contains(names, name) || l.unsure(list) {
-		return
-	}
-	l.wrong(path, "no %s is named %s%s", noun, quote(name), didYouMean(name, names))
-}
-
-// unsure says that names of the list are missing because of other mistakes, so that
-// not finding one means nothing.
-func (l *loader) unsure(list string) bool {
-	for path := range l.bad {
-		rest, ok := strings.CutPrefix(path, list)
-		if ok && (!strings.Contains(rest, ".") || strings.HasSuffix(rest, "].name")) {
-			return true
-		}
-	}
-	return false
 }
 
 func (l *loader) checkHub() {
@@ -152,16 +140,18 @@ func (l *loader) checkPoP(path string, p *PoP) {
 
 // pops checks a list of names of PoPs, in which self must not be.
 func (l *loader) pops(path string, names []string, self string) {
+	seen := map[string]bool{}
 	for i, name := range names {
 		here := fmt.Sprintf("%s[%d]", path, i)
 		switch {
 		case l.bad[here] || l.bad[path] || !l.given(here):
 		case name == self:
 			l.wrong(here, "%s is the PoP itself", quote(name))
-		case slices.Contains(names[:i], name):
+		case seen[name]:
 			l.wrong(here, "%s is in this list already", quote(name))
 		default:
 			l.refers(here, name, "pops", "PoP")
 		}
+		seen[name] = true
 	}
 }

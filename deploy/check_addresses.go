@@ -13,6 +13,7 @@ func (l *loader) checkAddresses(path string, addrs []netip.Addr) {
 	if !l.given(path) {
 		return
 	}
+	seen := map[netip.Addr]bool{}
 	for i, a := range addrs {
 		here := fmt.Sprintf("%s[%d]", path, i)
 		switch {
@@ -25,9 +26,10 @@ func (l *loader) checkAddresses(path string, addrs []netip.Addr) {
 			l.wrong(here, "write %v as the IPv4 address it is: %v", a, a.Unmap())
 		case a.Zone() != "":
 			l.wrong(here, "%v has a zone, which means something on one machine only", a)
-		case slices.Contains(addrs[:i], a):
+		case seen[a]:
 			l.wrong(here, "%v is in this list already", a)
 		}
+		seen[a] = true
 	}
 }
 
@@ -36,15 +38,17 @@ func (l *loader) bound(path string, addrs []netip.Addr) {
 	if !l.given(path) {
 		return
 	}
+	seen := map[netip.Addr]bool{}
 	for i, a := range addrs {
 		here := fmt.Sprintf("%s[%d]", path, i)
 		switch {
 		case l.bad[here]:
 		case a.IsMulticast():
 			l.wrong(here, "%v is not the address of one machine", a)
-		case slices.Contains(addrs[:i], a):
+		case seen[a]:
 			l.wrong(here, "%v is in this list already", a)
 		}
+		seen[a] = true
 	}
 }
 
@@ -139,37 +143,48 @@ func loopback(own []netip.Addr) bool {
 
 // checkListeners finds two that open the same address and port. Which nodes share a
 // machine the file does not say; those with an address in common do, and those with
-// nothing but loopback addresses. Each pair of nodes is reported once.
+// nothing but loopback addresses. Each node is reported once for each other.
 func (l *loader) checkListeners() {
-	all := l.listeners()
-	// By port, so that a large network is not compared each with each.
-	ports := map[uint16][]listener{}
+	type socket struct {
+		addr netip.AddrPort
+		node string // "" where the address alone tells the machine
+	}
+	taken := map[socket]listener{}
+	wild := map[socket]listener{} // those on every address of a node, by port
 	reported := map[[2]string]bool{}
-	for _, b := range all {
-		for _, a := range ports[b.addr.Port()] {
-			pair := [2]string{a.id, b.id}
-			if a.id != b.id && reported[pair] || !l.clash(a, b) {
-				continue
-			}
-			reported[pair] = true
-			if line := l.find(a.path).line; a.id == b.id {
-				l.wrong(b.path, "%s of %s would listen on %v, which is taken by its %s on %v (line %d)", b.use, b.node, b.addr, a.use, a.addr, line)
-			} else {
-				l.wrong(b.path, "%s (%s) and %s (%s, line %d) would both listen on %v", b.node, b.use, a.node, a.use, line, b.addr)
-			}
-			break
+	var own []listener // those of b's node so far
+	for _, b := range l.listeners() {
+		if len(own) > 0 && own[0].id != b.id {
+			own = own[:0]
 		}
-		ports[b.addr.Port()] = append(ports[b.addr.Port()], b)
+		s, port := socket{addr: b.addr}, socket{netip.AddrPortFrom(netip.Addr{}, b.addr.Port()), b.id}
+		if b.addr.Addr().IsUnspecified() || b.addr.Addr().IsLoopback() && !b.local {
+			s.node = b.id
+		}
+		a, clash := taken[s]
+		if !clash {
+			a, clash = wild[port]
+		}
+		// Every address means every one of IPv4 and IPv6, as Go's net.Listen has it.
+		if b.addr.Addr().IsUnspecified() && !clash {
+			i := slices.IndexFunc(own, func(o listener) bool { return o.addr.Port() == b.addr.Port() })
+			if clash = i >= 0; clash {
+				a = own[i]
+			}
+			wild[port] = b
+		}
+		own = append(own, b)
+		if !clash {
+			taken[s] = b
+			continue
+		}
+		line := l.find(a.path).line
+		switch pair := [2]string{a.id, b.id}; {
+		case a.id == b.id:
+			l.wrong(b.path, "%s of %s would listen on %v, which is taken by its %s on %v (line %d)", b.use, b.node, b.addr, a.use, a.addr, line)
+		case !reported[pair]:
+			reported[pair] = true
+			l.wrong(b.path, "%s (%s) and %s (%s, line %d) would both listen on %v", b.node, b.use, a.node, a.use, line, b.addr)
+		}
 	}
-}
-
-// clash says whether two listeners on one port exclude one another.
-func (l *loader) clash(a, b listener) bool {
-	if a.id == b.id {
-		return a.addr.Addr() == b.addr.Addr() || a.addr.Addr().IsUnspecified() || b.addr.Addr().IsUnspecified()
-	}
-	if a.addr.Addr() != b.addr.Addr() || a.addr.Addr().IsUnspecified() {
-		return false
-	}
-	return !a.addr.Addr().IsLoopback() || a.local && b.local
 }

@@ -10,11 +10,12 @@ import (
 // request.
 const maxPattern = 1024
 
-func (l *loader) checkSite(path string, s *Site) {
+// checkSite checks one site; domains are the trust domains that have a PoP.
+func (l *loader) checkSite(path string, s *Site, domains map[string]bool) {
 	if l.given(path + ".origin") {
 		l.refers(path+".origin", s.Origin, "origins", "origin")
 	}
-	if !l.unsure("pops") && !l.trusted(s.Trust) && !l.bad[path+".trust"] {
+	if !l.names["pops"].unsure && !domains[s.Trust] && !l.bad[path+".trust"] {
 		l.wrong(path+".trust", "no PoP is of the trust domain %s, so nobody would serve site %s", quote(s.Trust), quote(s.Name))
 	}
 	for i := range s.Rules {
@@ -38,16 +39,6 @@ func (l *loader) checkSite(path string, s *Site) {
 	}
 }
 
-// trusted says whether any PoP is of the trust domain.
-func (l *loader) trusted(domain string) bool {
-	for i := range l.network.PoPs {
-		if l.network.PoPs[i].Trust == domain {
-			return true
-		}
-	}
-	return false
-}
-
 // checkHosts finds hosts that belong to two sites or to no zone.
 func (l *loader) checkHosts() {
 	type seen struct{ site, path string }
@@ -64,7 +55,7 @@ func (l *loader) checkHosts() {
 				continue
 			}
 			first[h] = seen{s.Name, path}
-			if s.DNS == "own" && len(l.network.Zones) > 0 && !l.unsure("zones") && !l.inZone(strings.TrimPrefix(h, "*.")) {
+			if s.DNS == "own" && len(l.network.Zones) > 0 && !l.names["zones"].unsure && !l.inZone(strings.TrimPrefix(h, "*.")) {
 				l.wrong(path, "host %s is in no zone of this file%s; if other servers answer for it, give the site `dns: elsewhere`", quote(h), l.zoneNames())
 			}
 		}
@@ -73,24 +64,24 @@ func (l *loader) checkHosts() {
 
 // inZone says whether the name is in any zone of the file.
 func (l *loader) inZone(name string) bool {
-	for i := range l.network.Zones {
-		if within(name, l.network.Zones[i].Name) {
-			return true
+	zones := l.names["zones"].set
+	for !zones[name] {
+		_, above, ok := strings.Cut(name, ".")
+		if !ok {
+			return false
 		}
+		name = above
 	}
-	return false
+	return true
 }
 
 // zoneNames is the part of a message that lists the zones, when they are few.
 func (l *loader) zoneNames() string {
-	var names []string
-	for i := range l.network.Zones {
-		names = append(names, l.network.Zones[i].Name)
-	}
-	if len(names) > 5 {
+	zones := l.names["zones"].list
+	if len(zones) > 5 {
 		return ""
 	}
-	return " (" + strings.Join(names, ", ") + ")"
+	return " (" + strings.Join(zones, ", ") + ")"
 }
 
 // within says whether the name is the zone's own or below it.
@@ -99,11 +90,11 @@ func within(name, zone string) bool {
 }
 
 func (l *loader) checkZone(path string, z *Zone) {
-	if len(l.network.DNS.Servers) == 0 && !l.unsure("dns.servers") {
+	if len(l.network.DNS.Servers) == 0 && !l.names["dns.servers"].unsure {
 		l.wrong(path, "nobody would answer for zone %s; name a server in `dns.servers`", quote(z.Name))
 	}
 	for i, name := range z.NameServers {
-		if here := fmt.Sprintf("%s.name_servers[%d]", path, i); l.given(here) && !l.unsure("zones") && !l.inZone(name) {
+		if here := fmt.Sprintf("%s.name_servers[%d]", path, i); l.given(here) && !l.names["zones"].unsure && !l.inZone(name) {
 			l.wrong(here, "name server %s is in no zone of this file%s", quote(name), l.zoneNames())
 		}
 	}

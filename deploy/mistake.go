@@ -72,9 +72,12 @@ func quote(s string) string {
 	return "`" + s + "`"
 }
 
+// maxCandidates is how many words are compared to find the nearest.
+const maxCandidates = 200
+
 // nearest returns the candidate that s is most likely a slip of, or "".
 func nearest(s string, candidates []string) string {
-	if len(s) > maxQuoted {
+	if len(s) > maxQuoted || len(candidates) > maxCandidates {
 		return ""
 	}
 	best, least := "", 0
