@@ -1,0 +1,118 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"hither/deploy"
+)
+
+// checkDocument is the JSON of `hither check`.
+type checkDocument struct {
+	Schema   string           `json:"schema"` // hither/check/1
+	File     string           `json:"file"`
+	OK       bool             `json:"ok"`
+	Mistakes []deploy.Mistake `json:"mistakes"`
+}
+
+func checkCommand() *cobra.Command {
+	var output string
+	c := &cobra.Command{
+		Use:   "check FILE",
+		Short: "Check a network file and name all its mistakes",
+		Long:  "Check a network file and name all its mistakes as FILE:LINE:COLUMN. Exit status 0: none, 1: some, 2: no such file.",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			network, err := deploy.Load(args[0])
+			var mistakes deploy.Mistakes
+			if err != nil && !errors.As(err, &mistakes) {
+				return usage("%v", err)
+			}
+			out := c.OutOrStdout()
+			if output == "json" {
+				if mistakes == nil {
+					mistakes = deploy.Mistakes{}
+				}
+				if err := printJSON(out, checkDocument{"hither/check/1", args[0], err == nil, mistakes}); err != nil {
+					return err
+				}
+			} else if err != nil {
+				fmt.Fprintln(out, mistakes)
+			} else {
+				fmt.Fprintf(out, "%s: ok: network %s, %s, %s, %s\n", args[0], network.Name, count(len(network.PoPs), "PoP"),
+					count(len(network.Origins), "origin"), count(len(network.Sites), "site"))
+			}
+			if err != nil {
+				return wrong(nil)
+			}
+			return nil
+		},
+	}
+	outputFlag(c, &output)
+	return c
+}
+
+func fleetCommand() *cobra.Command {
+	c := &cobra.Command{Use: "fleet", Short: "Identities of a network's nodes"}
+	var file, out string
+	initialise := &cobra.Command{
+		Use:   "init --network FILE --out DIR",
+		Short: "Make the network's authorities and one identity bundle per node",
+		Long: "Make the network's authorities in DIR/authority, and for each node a folder DIR/nodes/ROLE-NAME to be copied to its\n" +
+			"machine and given to it as --state. Run again after nodes were added: what is there and valid is kept.",
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			data, err := os.ReadFile(file)
+			if err != nil {
+				return usage("--network: %v", err)
+			}
+			network, err := deploy.Parse(file, data)
+			if err != nil {
+				return wrong(err)
+			}
+			if err := initialise(network, out, time.Now); err != nil {
+				return usage("%v", err)
+			}
+			for _, n := range nodesOf(out, network) {
+				fmt.Fprintln(c.OutOrStdout(), n.Node)
+			}
+			return nil
+		},
+	}
+	initialise.Flags().StringVar(&file, "network", "", "network file")
+	initialise.Flags().StringVar(&out, "out", "", "folder to make")
+	initialise.MarkFlagRequired("network")
+	initialise.MarkFlagRequired("out")
+	c.AddCommand(initialise)
+	return c
+}
+
+// outputFlag adds -o to a command that prints something.
+func outputFlag(c *cobra.Command, output *string) {
+	c.Flags().StringVarP(output, "output", "o", "table", "table or json")
+	c.PreRunE = func(*cobra.Command, []string) error {
+		if *output != "table" && *output != "json" {
+			return usage("-o %s: table or json", *output)
+		}
+		return nil
+	}
+}
+
+func printJSON(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	return e.Encode(v)
+}
+
+func count(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}

@@ -1,0 +1,320 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"hither/deploy"
+)
+
+// A group is the child processes of `hither up`, one per node. Each holds one end of a
+// socket pair: it says "ready" there, and takes its end for the order to drain, so that
+// no child outlives a parent that was killed.
+type group struct {
+	dir     string
+	restart bool
+	stderr  io.Writer
+
+	mu       sync.Mutex // guards what follows
+	children map[string]*child
+	order    []string
+	stopping bool
+	wg       sync.WaitGroup
+}
+
+type child struct {
+	upChild
+	cmd   *exec.Cmd
+	link  *os.File // the parent's end
+	ready chan struct{}
+	ended chan struct{}
+	said  lines // what it wrote to standard error, its last lines
+}
+
+func newGroup(dir string, restart bool, stderr io.Writer) *group {
+	return &group{dir: dir, restart: restart, stderr: &lockedWriter{w: stderr}, children: make(map[string]*child)}
+}
+
+// nodesOf lists the nodes a network runs on one machine, origins first: an edge opens
+// its connections at start.
+func nodesOf(dir string, n *deploy.Network) []upChild {
+	var nodes []upChild
+	add := func(role, name string, addresses []string) {
+		node := role + "-" + name
+		nodes = append(nodes, upChild{Node: node, Role: role, Name: name, Addresses: addresses, Socket: filepath.Join(dir, "nodes", node, "admin.sock")})
+	}
+	for _, o := range n.Origins {
+		var addresses []string
+		for _, a := range o.Gateway.Addresses {
+			addresses = append(addresses, a.String())
+		}
+		add("origin", o.Name, addresses)
+	}
+	for _, p := range n.PoPs {
+		var addresses []string
+		for _, a := range p.Addresses {
+			addresses = append(addresses, net.JoinHostPort(a.String(), fmt.Sprint(n.EdgeOf(p.Name).Listen.HTTPS)))
+		}
+		add("edge", p.Name, addresses)
+	}
+	return nodes
+}
+
+// start starts what the network has and does not run yet, role by role, and waits until
+// all of it is ready. The error is one line of the node that could not start.
+func (g *group) start(n *deploy.Network) error {
+	var wave []*child
+	for _, node := range nodesOf(g.dir, n) {
+		if g.runs(node.Node) {
+			continue
+		}
+		if len(wave) > 0 && wave[0].Role != node.Role {
+			if err := g.await(wave); err != nil {
+				return err
+			}
+			wave = nil
+		}
+		c, err := g.spawn(node)
+		if err != nil {
+			return usage("start %s: %v", node.Node, err)
+		}
+		wave = append(wave, c)
+	}
+	if err := g.await(wave); err != nil {
+		return err
+	}
+	return g.record()
+}
+
+func (g *group) runs(node string) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.children[node] != nil
+}
+
+// await waits until the children are ready.
+func (g *group) await(wave []*child) error {
+	for _, c := range wave {
+		select {
+		case <-c.ready:
+		case <-c.ended:
+			return usage("%s did not start: %s", c.Node, c.said.last())
+		case <-time.After(time.Minute):
+			return usage("%s is not ready after a minute; see %s", c.Node, filepath.Join(g.dir, "nodes", c.Node, "node.log"))
+		}
+	}
+	return nil
+}
+
+// spawn starts one node's process.
+func (g *group) spawn(node upChild) (*child, error) {
+	exe, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	pair, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	ours, theirs := os.NewFile(uintptr(pair[0]), "link"), os.NewFile(uintptr(pair[1]), "link")
+	defer theirs.Close()
+	state := filepath.Join(g.dir, "nodes", node.Node)
+	log, err := os.OpenFile(filepath.Join(state, "node.log"), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	if err != nil {
+		ours.Close()
+		return nil, err
+	}
+	c := &child{upChild: node, link: ours, ready: make(chan struct{}), ended: make(chan struct{})}
+	c.cmd = exec.Command(exe, node.Role, "--name", node.Name, "--state", state,
+		"--network", filepath.Join(g.dir, "network.yaml"), "--access-log", filepath.Join(state, "access.log"), "--link-fd", "3")
+	c.cmd.ExtraFiles = []*os.File{theirs}
+	c.cmd.Stderr = io.MultiWriter(log, &c.said)
+	// A group of its own: Ctrl-C at the terminal is for the parent to hand on.
+	c.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := c.cmd.Start(); err != nil {
+		ours.Close()
+		log.Close()
+		return nil, err
+	}
+	c.PID = c.cmd.Process.Pid
+	g.mu.Lock()
+	if _, again := g.children[node.Node]; !again {
+		g.order = append(g.order, node.Node)
+	}
+	g.children[node.Node] = c
+	g.mu.Unlock()
+	go c.listen()
+	g.wg.Add(1)
+	go g.wait(c, log)
+	return c, nil
+}
+
+// listen waits for the child's word that it is ready.
+func (c *child) listen() {
+	if line, err := bufio.NewReader(c.link).ReadString('\n'); err == nil && strings.TrimSpace(line) == "ready" {
+		close(c.ready)
+	}
+}
+
+// wait reaps the child. One that ends by itself is told of, and started again only
+// where that was asked for: killing a node is an experiment people make.
+func (g *group) wait(c *child, log io.Closer) {
+	defer g.wg.Done()
+	err := c.cmd.Wait()
+	log.Close()
+	close(c.ended)
+	g.mu.Lock()
+	c.PID = 0
+	g.mu.Unlock()
+	if g.stopped() {
+		return
+	}
+	select {
+	case <-c.ready:
+	default:
+		return // start tells why
+	}
+	how := "exit status 0"
+	if err != nil {
+		how = err.Error()
+	}
+	fmt.Fprintf(g.stderr, "hither: %s ended (%s)\n", c.Node, how)
+	if g.restart {
+		time.Sleep(time.Second) // a node that dies at once must not spin
+		if g.stopped() {
+			return
+		}
+		if next, err := g.spawn(c.upChild); err != nil {
+			fmt.Fprintf(g.stderr, "hither: start %s again: %v\n", c.Node, err)
+		} else {
+			fmt.Fprintf(g.stderr, "hither: %s started again (process %d)\n", c.Node, next.PID)
+		}
+	}
+	if err := g.record(); err != nil {
+		fmt.Fprintf(g.stderr, "hither: %v\n", err)
+	}
+}
+
+func (g *group) stopped() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.stopping
+}
+
+// record writes up.json.
+func (g *group) record() error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	s := upState{Schema: "hither/up/1", PID: os.Getpid(), Nodes: []upChild{}}
+	for _, name := range g.order {
+		s.Nodes = append(s.Nodes, g.children[name].upChild)
+	}
+	return writeJSON(filepath.Join(g.dir, "up.json"), s)
+}
+
+// reload checks the network file, gives new nodes their identities and starts them, and
+// tells all others to read it. A bad file changes nothing.
+func (g *group) reload() {
+	path := filepath.Join(g.dir, "network.yaml")
+	data, err := os.ReadFile(path)
+	if err == nil {
+		var n *deploy.Network
+		if n, err = deploy.Parse(path, data); err == nil {
+			err = initialise(n, g.dir, time.Now)
+		}
+		if err == nil {
+			g.signal(syscall.SIGHUP)
+			err = g.start(n)
+		}
+	}
+	if err != nil {
+		fmt.Fprintf(g.stderr, "hither: the network file was not taken, the old one stays:\n%v\n", err)
+		return
+	}
+	fmt.Fprintln(g.stderr, "hither: network file read again")
+}
+
+func (g *group) signal(s syscall.Signal) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, c := range g.children {
+		if c.PID != 0 {
+			c.cmd.Process.Signal(s)
+		}
+	}
+}
+
+// stop lets every node drain: edges first, for they need the origin until their last
+// answer.
+func (g *group) stop() {
+	g.mu.Lock()
+	g.stopping = true
+	var edges, others []*child
+	for _, c := range g.children {
+		if c.Role == "edge" {
+			edges = append(edges, c)
+		} else {
+			others = append(others, c)
+		}
+	}
+	g.mu.Unlock()
+	for _, wave := range [][]*child{edges, others} {
+		for _, c := range wave {
+			c.cmd.Process.Signal(syscall.SIGTERM)
+		}
+		for _, c := range wave {
+			<-c.ended
+			c.link.Close()
+		}
+	}
+	g.wg.Wait()
+	os.Remove(filepath.Join(g.dir, "up.json"))
+}
+
+// kill ends every node at once.
+func (g *group) kill() { g.signal(syscall.SIGKILL) }
+
+// lines keeps the last lines written to it.
+type lines struct {
+	mu   sync.Mutex
+	tail []byte
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.tail = append(l.tail, p...)
+	if n := len(l.tail); n > 8<<10 {
+		l.tail = append([]byte(nil), l.tail[n-4<<10:]...)
+	}
+	return len(p), nil
+}
+
+func (l *lines) last() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	text := strings.TrimSpace(string(l.tail))
+	text = text[strings.LastIndexByte(text, '\n')+1:]
+	return strings.TrimPrefix(text, "hither: ")
+}
+
+// lockedWriter lets several goroutines write lines to one writer.
+type lockedWriter struct {
+	mu sync.Mutex
+	w  io.Writer
+}
+
+func (l *lockedWriter) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.w.Write(p)
+}

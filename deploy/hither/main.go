@@ -1,0 +1,74 @@
+// Command hither is a content delivery network in one program: the edge and origin
+// nodes, a whole network of them on one machine, and the commands of its operator.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+)
+
+func main() { os.Exit(run(context.Background(), os.Args[1:], os.Stdout, os.Stderr)) }
+
+// Exit statuses: what was asked about is wrong, or the call is.
+const (
+	exitWrong = 1
+	exitUsage = 2
+)
+
+// An exitError is an error with the status the program ends with. A nil err has been
+// told already.
+type exitError struct {
+	status int
+	err    error
+}
+
+func (e *exitError) Error() string {
+	if e.err == nil {
+		return ""
+	}
+	return e.err.Error()
+}
+
+func (e *exitError) Unwrap() error { return e.err }
+
+// wrong marks err as the answer to what was asked.
+func wrong(err error) error { return &exitError{exitWrong, err} }
+
+// usage marks err as a mistake in the call.
+func usage(format string, args ...any) error {
+	return &exitError{exitUsage, fmt.Errorf(format, args...)}
+}
+
+// run executes one call and returns the exit status.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	root := &cobra.Command{
+		Use:           "hither",
+		Short:         "Your own CDN in one piece",
+		Long:          "hither is a content delivery network that a team runs on its own machines: one program, one network file.",
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	root.CompletionOptions.HiddenDefaultCmd = true
+	root.AddCommand(upCommand(), edgeCommand(), originCommand(), checkCommand(), fleetCommand(),
+		readyCommand(), statusCommand(), drainCommand())
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return 0
+	}
+	status := exitUsage // what cobra finds wrong with a call: unknown commands and flags
+	if exit := (*exitError)(nil); errors.As(err, &exit) {
+		status = exit.status
+	}
+	if text := err.Error(); text != "" {
+		fmt.Fprintln(stderr, "hither:", text)
+	}
+	return status
+}

@@ -1,0 +1,258 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"os"
+	"runtime/debug"
+
+	"github.com/spf13/cobra"
+
+	"hither/deploy"
+	"hither/deploy/fleet"
+	"hither/deploy/ops"
+	"hither/edge/accesslog"
+	"hither/edge/node"
+	"hither/origin/gateway"
+)
+
+// nodeOptions are the flags of a node's process.
+type nodeOptions struct {
+	name, state, network string
+	accessLog, format    string
+	level                ops.Level
+	linkFD               int
+}
+
+func nodeFlags(c *cobra.Command, o *nodeOptions) {
+	f := c.Flags()
+	f.StringVar(&o.name, "name", "", "the node's name in the network file")
+	f.StringVar(&o.state, "state", "", "the node's state folder, with its identity (from `hither fleet init`)")
+	f.StringVar(&o.network, "network", "", "network file (default: the last good one in the state folder)")
+	f.StringVar(&o.accessLog, "access-log", "-", "file for the access log; - is standard output, \"\" is none")
+	f.StringVar(&o.format, "access-format", "json", "json or combined")
+	f.Var(&o.level, "log-level", "debug, info, warn or error")
+	f.IntVar(&o.linkFD, "link-fd", 0, "")
+	f.MarkHidden("link-fd")
+	c.MarkFlagRequired("name")
+	c.MarkFlagRequired("state")
+}
+
+func edgeCommand() *cobra.Command {
+	var o nodeOptions
+	c := &cobra.Command{
+		Use:   "edge --name POP --state DIR",
+		Short: "Run the edge node of one PoP",
+		Args:  cobra.NoArgs,
+		RunE:  func(c *cobra.Command, _ []string) error { return runNode(c.Context(), o, "edge", newEdge) },
+	}
+	nodeFlags(c, &o)
+	return c
+}
+
+func originCommand() *cobra.Command {
+	var o nodeOptions
+	c := &cobra.Command{
+		Use:   "origin --name ORIGIN --state DIR",
+		Short: "Run the gateway of one origin",
+		Args:  cobra.NoArgs,
+		RunE:  func(c *cobra.Command, _ []string) error { return runNode(c.Context(), o, "origin", newOrigin) },
+	}
+	nodeFlags(c, &o)
+	return c
+}
+
+// A role is a node of some role, assembled.
+type role interface {
+	Run(context.Context) error
+	Reload(*deploy.Network, int) error
+	Refuse(error)
+}
+
+// given is what every role is assembled from.
+type given struct {
+	o        nodeOptions
+	network  *deploy.Network
+	revision int
+	identity *fleet.Identity
+	log      *slog.Logger
+	access   *accesslog.Log // nil = none
+	ready    func()
+}
+
+// runNode is the life of a node's process: its network file, its parts, its signals.
+func runNode(ctx context.Context, o nodeOptions, roleName string, assemble func(given) (role, error)) error {
+	node := roleName + "-" + o.name
+	log := ops.NewLogger(os.Stderr, o.level, node)
+	identity, err := fleet.LoadIdentity(o.state)
+	if err != nil {
+		return usage("%v", err)
+	}
+	if identity.Role != roleName || identity.Name != o.name {
+		return usage("the identity in %s is %s's, not %s's", o.state, identity.Peer, node)
+	}
+	revisions, err := fleet.OpenRevisions(o.state)
+	if err != nil {
+		return usage("%v", err)
+	}
+	network, number, err := o.load(revisions)
+	if err != nil {
+		return err
+	}
+	access, err := openAccessLog(o, log)
+	if err != nil {
+		return err
+	}
+	if access != nil {
+		defer access.Close()
+	}
+	link := openLink(o.linkFD)
+	r, err := assemble(given{o, network, number, identity, log, access, link.ready})
+	if err != nil {
+		return usage("%v", err)
+	}
+	reload := func() error {
+		if access != nil {
+			if err := access.Reopen(); err != nil {
+				log.Warn("access log", "error", err)
+			}
+		}
+		err := o.reload(revisions, r)
+		if err != nil {
+			r.Refuse(err)
+		}
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	link.lifeline(cancel)
+	return ops.Run(ctx, log, reload, r.Run)
+}
+
+// load reads the network file a node starts with: the one given, else its last good one.
+func (o nodeOptions) load(revisions *fleet.Revisions) (*deploy.Network, int, error) {
+	if o.network == "" {
+		data, number, err := revisions.Current()
+		if err != nil {
+			return nil, 0, usage("%v", err)
+		}
+		network, err := deploy.Parse("revision/current.yaml", data)
+		if err != nil {
+			return nil, 0, wrong(err)
+		}
+		return network, number, nil
+	}
+	data, err := os.ReadFile(o.network)
+	if err != nil {
+		return nil, 0, usage("--network: %v", err)
+	}
+	network, err := deploy.Parse(o.network, data)
+	if err != nil {
+		return nil, 0, wrong(errors.Join(err, revisions.Refuse(data, err)))
+	}
+	number, err := revisions.Accept(data)
+	if err != nil {
+		return nil, 0, usage("%v", err)
+	}
+	return network, number, nil
+}
+
+// reload gives the role the network file as it is now. One that is bad, or that the
+// role cannot take, is kept aside with the reason, and the old one stays.
+func (o nodeOptions) reload(revisions *fleet.Revisions, r role) error {
+	if o.network == "" {
+		return errors.New("this node was started without --network: there is no file to read again")
+	}
+	data, err := os.ReadFile(o.network)
+	if err != nil {
+		return err
+	}
+	network, err := deploy.Parse(o.network, data)
+	if err == nil {
+		_, number, _ := revisions.Current()
+		err = r.Reload(network, number+1)
+	}
+	if err != nil {
+		return errors.Join(err, revisions.Refuse(data, err))
+	}
+	_, err = revisions.Accept(data)
+	return err
+}
+
+// openAccessLog opens what --access-log names.
+func openAccessLog(o nodeOptions, log *slog.Logger) (*accesslog.Log, error) {
+	if o.accessLog == "" {
+		return nil, nil
+	}
+	access, err := accesslog.Open(o.accessLog, o.format)
+	if err != nil {
+		return nil, usage("--access-log: %v", err)
+	}
+	return access, nil
+}
+
+// A link is a node's end of the socket pair that `hither up` gave it. The zero link is
+// that of a node which nobody waits for.
+type link struct{ f *os.File }
+
+func openLink(fd int) link {
+	if fd == 0 {
+		return link{}
+	}
+	return link{os.NewFile(uintptr(fd), "link")}
+}
+
+// ready tells the parent that the node answers.
+func (l link) ready() {
+	if l.f != nil {
+		io.WriteString(l.f, "ready\n")
+	}
+}
+
+// lifeline calls end when the parent is gone, however it went.
+func (l link) lifeline(end func()) {
+	if l.f == nil {
+		return
+	}
+	go func() {
+		bufio.NewReader(l.f).ReadByte()
+		end()
+	}()
+}
+
+func newEdge(g given) (role, error) {
+	settings := g.network.EdgeOf(g.o.name)
+	ops.LimitMemory(int64(settings.Cache.MemoryLimit))
+	options := node.Options{
+		Name: g.o.name, State: g.o.state, Network: g.network, Revision: g.revision, Identity: g.identity,
+		Version: version(), Log: g.log, Ready: g.ready,
+	}
+	if g.access != nil {
+		options.Exchanged = g.access.Exchanged
+	}
+	return node.New(options)
+}
+
+func newOrigin(g given) (role, error) {
+	return gateway.New(gateway.Options{
+		Name: g.o.name, State: g.o.state, Network: g.network, Revision: g.revision, Identity: g.identity,
+		Version: version(), Log: g.log, Ready: g.ready,
+	})
+}
+
+// version is the module's version, or the commit it was built from.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" && len(s.Value) >= 12 {
+			return s.Value[:12]
+		}
+	}
+	return info.Main.Version
+}

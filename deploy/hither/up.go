@@ -1,0 +1,157 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"hither/deploy"
+)
+
+// upOptions are the flags of `hither up`.
+type upOptions struct {
+	state, site, origin, net string
+	restart                  bool
+}
+
+func upCommand() *cobra.Command {
+	var o upOptions
+	c := &cobra.Command{
+		Use:   "up",
+		Short: "Run a whole network on this machine",
+		Long: "Run a whole network on this machine: one origin and three edges, each a process of its own on a loopback\n" +
+			"address. It makes its own certificate authorities and keeps everything in the state folder.",
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			return up(c.Context(), o, c.OutOrStdout(), c.ErrOrStderr())
+		},
+	}
+	c.Flags().StringVar(&o.state, "state", ".hither", "folder that holds authorities, the network file and each node's state")
+	c.Flags().StringVar(&o.site, "site", "", "serve the files of this folder (default: a small site about hither)")
+	c.Flags().StringVar(&o.origin, "origin", "", "pass requests to this HTTP server, http://HOST:PORT")
+	c.Flags().StringVar(&o.net, "net", "", "move every address from 127.0.x.y into another /16, such as 127.20")
+	c.Flags().BoolVar(&o.restart, "restart", false, "start a node again when its process ends by itself")
+	c.MarkFlagsMutuallyExclusive("site", "origin")
+	return c
+}
+
+// up runs the network until a signal or until ctx ends.
+func up(ctx context.Context, o upOptions, stdout, stderr io.Writer) error {
+	if runtime.GOOS != "linux" {
+		return usage("up needs Linux, whose loopback has all of 127.0.0.0/8; elsewhere use docker compose (deploy/compose)")
+	}
+	dir, err := filepath.Abs(o.state)
+	if err != nil {
+		return usage("--state %s: %v", o.state, err)
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return usage("--state: %v", err)
+	}
+	unlock, err := lock(dir)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	network, err := prepare(dir, o)
+	if err != nil {
+		return err
+	}
+	if err := initialise(network, dir, time.Now); err != nil {
+		return usage("%v", err)
+	}
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+	defer signal.Stop(signals)
+
+	g := newGroup(dir, o.restart, stderr)
+	defer g.stop()
+	if err := g.start(network); err != nil {
+		return err
+	}
+	invite(stdout, dir, network)
+	fmt.Fprintln(stdout, "ready")
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case s := <-signals:
+			if s != syscall.SIGHUP {
+				fmt.Fprintln(stderr, "hither: stopping; requests under way may finish (again to stop at once)")
+				go func() {
+					<-signals
+					g.kill()
+				}()
+				return nil
+			}
+			g.reload()
+		}
+	}
+}
+
+// lock keeps a second `up` off the state folder. The kernel drops the lock with the
+// process, however that ends.
+func lock(dir string) (unlock func(), err error) {
+	path := filepath.Join(dir, "lock")
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, usage("--state: %v", err)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		pid := make([]byte, 16)
+		n, _ := f.Read(pid)
+		f.Close()
+		return nil, usage("%s is in use by another `hither up` (process %s); stop it, or give --state another folder and --net another /16", dir, pid[:n])
+	}
+	f.Truncate(0)
+	fmt.Fprintf(f, "%d", os.Getpid())
+	return func() { f.Close() }, nil
+}
+
+// prepare writes the network file on first start and loads it. Flags that shape the
+// file may change until somebody has edited it.
+func prepare(dir string, o upOptions) (*deploy.Network, error) {
+	if o.site != "" {
+		abs, err := filepath.Abs(o.site)
+		if err != nil {
+			return nil, usage("--site %s: %v", o.site, err)
+		}
+		if info, err := os.Stat(abs); err != nil {
+			return nil, usage("--site: %v", err)
+		} else if !info.IsDir() {
+			return nil, usage("--site %s is not a folder", o.site)
+		}
+		o.site = abs
+	}
+	path := filepath.Join(dir, "network.yaml")
+	made, err := deploy.Local(deploy.LocalOptions{Net: o.net, Site: o.site, Origin: o.origin})
+	if err != nil {
+		return nil, usage("%v", err)
+	}
+	before, err := os.ReadFile(path)
+	switch {
+	case errors.Is(err, os.ErrNotExist), err == nil && unedited(dir, before):
+		if err := writeNetwork(dir, path, made); err != nil {
+			return nil, usage("%v", err)
+		}
+		before = made
+	case err != nil:
+		return nil, usage("%v", err)
+	case (o.site != "" || o.origin != "" || o.net != "") && string(before) != string(made):
+		return nil, usage("%s was edited by hand, so --site, --origin and --net do not apply: put the change there, or give --state another folder", path)
+	}
+	network, err := deploy.Parse(path, before)
+	if err != nil {
+		return nil, wrong(err)
+	}
+	return network, nil
+}
