@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"crypto/tls"
-	"net/http"
 	"net/netip"
 	"reflect"
 	"time"
@@ -12,12 +11,6 @@ import (
 )
 
 // This file turns the network file's structs into the parts' own.
-
-// An app is what answers behind the gateway.
-type app struct {
-	http.Handler
-	retire func() // lets go of idle connections once it is no longer used
-}
 
 // frontConfig is the gateway's front: HTTP/2 over TCP and HTTP/3 over UDP on one port.
 func (g *Gateway) frontConfig(o *deploy.Origin) listen.Config {

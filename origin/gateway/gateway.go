@@ -78,7 +78,7 @@ func New(o Options) (g *Gateway, err error) {
 		}
 	}()
 	g.measure()
-	a, err := newApp(origin, o.Log)
+	a, err := newApp(origin, o.Now, o.Log)
 	if err != nil {
 		return nil, err
 	}
@@ -201,7 +201,7 @@ func (g *Gateway) Reload(network *deploy.Network, revision int) error {
 	if origin == nil {
 		return fmt.Errorf("gateway: the new network file has no origin %q; it keeps running on the old one", g.o.Name)
 	}
-	a, err := newApp(origin, g.o.Log)
+	a, err := newApp(origin, g.o.Now, g.o.Log)
 	if err != nil {
 		return err
 	}
