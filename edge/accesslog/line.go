@@ -1,108 +1,36 @@
 package accesslog
 
-import (
-	"encoding/json"
-	"net/netip"
-	"strconv"
-	"strings"
-	"time"
+import "time"
 
-	"hither/edge/proxy"
-)
-
-// A Line is one exchange in the JSON format. Names end in their unit.
+// A Line is the JSON form of an exchange. Members that were not measured, or that mean
+// nothing for the exchange, are absent and never 0 or "". What the client sent stands in
+// host, target, referer and user_agent as it came, each cut after 4096 bytes.
 type Line struct {
-	Time    time.Time  `json:"time"` // when the request's header was complete, UTC
-	Node    string     `json:"node"`
-	Client  netip.Addr `json:"client"`
-	Proto   string     `json:"proto"`           // h1, h2, h3
-	TLS     string     `json:"tls,omitempty"`   // 1.2, 1.3; absent for plain HTTP
-	Early   bool       `json:"early,omitempty"` // came as early data (RFC 8470)
-	Method  string     `json:"method"`
-	Host    string     `json:"host"`
-	Target  string     `json:"target"`
-	Status  int        `json:"status"` // 499: the client left before the answer
-	Site    string     `json:"site,omitempty"`
-	Verdict string     `json:"verdict"`          // hit miss stale updating revalidated expired bypass refused error
-	Reason  string     `json:"reason,omitempty"` // why
-	Origin  string     `json:"origin,omitempty"` // the origin asked
-	Fault   string     `json:"fault,omitempty"`  // what went wrong, in words
+	Time   time.Time `json:"time"`             // when the request's field section was complete; RFC 3339, UTC, µs
+	Node   string    `json:"node"`             // the node's name
+	Site   string    `json:"site,omitempty"`   // the site's name in the network file; absent where the host is of none
+	Origin string    `json:"origin,omitempty"` // the origin that was asked; absent where none was
+	Client string    `json:"client,omitempty"` // IP address, as the site's trusted proxies tell it
 
-	InBytes  int64 `json:"in_bytes"`  // content received
-	OutBytes int64 `json:"out_bytes"` // content sent
+	Proto     string `json:"proto"`         // h1, h2, h3
+	TLS       string `json:"tls,omitempty"` // 1.2, 1.3; absent for plain HTTP
+	Early     bool   `json:"early,omitempty"`
+	Method    string `json:"method"`
+	Host      string `json:"host,omitempty"`
+	Target    string `json:"target"` // path and query
+	Referer   string `json:"referer,omitempty"`
+	UserAgent string `json:"user_agent,omitempty"`
+	Cut       bool   `json:"cut,omitempty"` // one of the client's strings is longer than what stands here
 
-	FirstByteMS float64 `json:"first_byte_ms"`     // until the response's header was sent
-	TotalMS     float64 `json:"total_ms"`          // until its end
-	WaitMS      float64 `json:"wait_ms,omitempty"` // until the origin's header came; absent where none was asked
+	Status  int    `json:"status,omitempty"` // sent to the client; absent where the connection ended before
+	Verdict string `json:"verdict"`          // what the cache did: hit stale updating revalidated miss expired bypass refused error
+	Reason  string `json:"reason,omitempty"` // why, in one word
+	Error   string `json:"error,omitempty"`  // what went wrong, for people
 
-	Referer string `json:"referer,omitempty"`
-	Agent   string `json:"agent,omitempty"`
-}
+	RequestBytes  int64 `json:"request_bytes"`  // content read from the client
+	ResponseBytes int64 `json:"response_bytes"` // content written to the client
 
-// lineOf translates an exchange.
-func lineOf(x *proxy.Exchange) Line {
-	l := Line{
-		Time: x.Start.UTC(), Node: x.Node, Client: x.Client, Proto: x.Proto, TLS: x.TLS, Early: x.Early, Method: x.Method,
-		Host: x.Host, Target: x.Target, Status: x.Status, Site: x.Site, Verdict: x.Verdict.String(), Reason: string(x.Reason),
-		Origin: x.Origin, InBytes: x.BytesIn, OutBytes: x.BytesOut,
-		FirstByteMS: milliseconds(x.FirstByte), TotalMS: milliseconds(x.Total), WaitMS: milliseconds(x.Wait),
-		Referer: x.Referer, Agent: x.Agent,
-	}
-	if x.Fault != nil {
-		l.Fault = x.Fault.Error()
-	}
-	return l
-}
-
-// milliseconds keeps microseconds, which is what a clock on a busy machine is worth.
-func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
-
-// appendJSON appends x as a JSON object and a line feed. encoding/json escapes control
-// characters and replaces invalid UTF-8, so no client can begin a line.
-func appendJSON(b []byte, x *proxy.Exchange) []byte {
-	data, err := json.Marshal(lineOf(x))
-	if err != nil {
-		data = []byte(`{"error":"line"}`) // a time outside years 0 to 9999 is all that fails
-	}
-	return append(append(b, data...), '\n')
-}
-
-// appendCombined appends x in the combined log format.
-func appendCombined(b []byte, x *proxy.Exchange) []byte {
-	b = append(b, x.Client.String()...)
-	b = append(b, " - - ["...)
-	b = x.Start.AppendFormat(b, "02/Jan/2006:15:04:05 -0700")
-	b = append(b, `] "`...)
-	b = appendEscaped(b, x.Method)
-	b = append(b, ' ')
-	b = appendEscaped(b, x.Target)
-	b = append(b, ' ')
-	b = appendEscaped(b, x.Protocol)
-	b = append(b, `" `...)
-	b = strconv.AppendInt(b, int64(x.Status), 10)
-	b = append(b, ' ')
-	b = strconv.AppendInt(b, x.BytesOut, 10)
-	for _, v := range [...]string{x.Referer, x.Agent} {
-		b = append(b, ` "`...)
-		if v == "" {
-			v = "-"
-		}
-		b = appendEscaped(b, v)
-		b = append(b, '"')
-	}
-	return append(b, '\n')
-}
-
-// appendEscaped writes what a client sent so that it can neither end the quotes nor the
-// line: as \xHH, the way httpd and nginx do.
-func appendEscaped(b []byte, s string) []byte {
-	const digits = "0123456789ABCDEF"
-	for i := range len(s) {
-		if c := s[i]; c < 0x20 || c >= 0x7f || strings.IndexByte(`"\`, c) >= 0 {
-			b = append(b, '\\', 'x', digits[c>>4], digits[c&15])
-		} else {
-			b = append(b, c)
-		}
-	}
-	return b
+	FirstByteMS  *float64 `json:"first_byte_ms,omitempty"`  // from time to the status line; absent where none was sent
+	OriginWaitMS *float64 `json:"origin_wait_ms,omitempty"` // from the request to the origin to its status; absent where none was asked
+	TotalMS      float64  `json:"total_ms"`                 // from time to the end
 }

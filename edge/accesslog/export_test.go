@@ -1,0 +1,6 @@
+package accesslog
+
+// For external tests, which may import package cache.
+var AppendLine = appendLine
+
+const MaxString = maxString
