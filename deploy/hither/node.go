@@ -22,7 +22,8 @@ import (
 // nodeOptions are the flags of a node's process.
 type nodeOptions struct {
 	name, state, network string
-	accessLog, format    string
+	accessLog            string
+	format               accesslog.Format
 	level                ops.Level
 	linkFD               int
 }
@@ -33,7 +34,7 @@ func nodeFlags(c *cobra.Command, o *nodeOptions) {
 	f.StringVar(&o.state, "state", "", "the node's state folder, with its identity (from `hither fleet init`)")
 	f.StringVar(&o.network, "network", "", "network file (default: the last good one in the state folder)")
 	f.StringVar(&o.accessLog, "access-log", "-", "file for the access log; - is standard output, \"\" is none")
-	f.StringVar(&o.format, "access-format", "json", "json or combined")
+	f.Var(&o.format, "access-format", "json or combined")
 	f.Var(&o.level, "log-level", "debug, info, warn or error")
 	f.IntVar(&o.linkFD, "link-fd", 0, "")
 	f.MarkHidden("link-fd")
@@ -184,10 +185,17 @@ func (o nodeOptions) reload(revisions *fleet.Revisions, r role) error {
 
 // openAccessLog opens what --access-log names.
 func openAccessLog(o nodeOptions, log *slog.Logger) (*accesslog.Log, error) {
-	if o.accessLog == "" {
+	limiter := &ops.Limiter{Log: log}
+	c := accesslog.Config{Format: o.format, Fault: func(err error) { limiter.Warn("access log lines are lost", "error", err) }}
+	switch o.accessLog {
+	case "":
 		return nil, nil
+	case "-":
+		c.Out = os.Stdout
+	default:
+		c.Path = o.accessLog
 	}
-	access, err := accesslog.Open(o.accessLog, o.format)
+	access, err := accesslog.Open(c)
 	if err != nil {
 		return nil, usage("--access-log: %v", err)
 	}
@@ -231,7 +239,7 @@ func newEdge(g given) (role, error) {
 		Version: version(), Log: g.log, Ready: g.ready,
 	}
 	if g.access != nil {
-		options.Exchanged = g.access.Exchanged
+		options.Exchanged = g.access.Write
 	}
 	return node.New(options)
 }
