@@ -2,6 +2,7 @@ package cache
 
 import (
 	"net/http"
+	"slices"
 	"time"
 )
 
@@ -10,20 +11,27 @@ type Policy struct {
 	SetCookie bool  // responses that set cookies may be stored
 	MaxObject int64 // largest body stored, in bytes; 0 = the store's own limit
 
-	// The windows of RFC 5861 for responses that name none. They do not apply where
-	// the response forbids stale use (RFC 9111 section 4.2.4).
+	// The windows of RFC 5861 for responses that name none. They apply to what has been
+	// fresh, and not where the response forbids stale use (RFC 9111 section 4.2.4).
 	WhileRevalidate, IfError time.Duration
 
-	// TTL, where set, replaces the lifetime that the response's fields give. It does
-	// not make a response storable that may not be stored.
+	// TTL, where set, replaces the lifetime that the response's fields give, unless the
+	// response is an error other than 404 and 410: what one malformed request provoked
+	// is not to be everybody's answer for so long. It does not make a response storable
+	// that may not be stored.
 	TTL *time.Duration
+
+	// Opaque, where set, reports of a canonical request field name that the origin sees
+	// it otherwise than the client sent it. A response that varies on such a field is
+	// not reused, as if it varied on everything.
+	Opaque func(name string) bool
 }
 
 // refuses tells why a response must not be stored or shared with another request,
 // whatever its lifetime (RFC 9111 section 3); "" where it may be.
-func (p Policy) refuses(request, h http.Header, status int, c Control) Reason {
-	_, star := varyNames(h)
-	asked := ParseControl(request["Cache-Control"])
+func (p Policy) refuses(request FieldReader, h http.Header, status int, c Control) Reason {
+	vary, star := varyNames(h)
+	asked := ParseControl(request.Values("Cache-Control"))
 	switch {
 	case c.NoStore || asked.NoStore:
 		return ReasonNoStore
@@ -33,11 +41,11 @@ func (p Policy) refuses(request, h http.Header, status int, c Control) Reason {
 		return ReasonRange
 	case !understood[status]:
 		return ReasonStatus
-	case len(request["Authorization"]) > 0 && !c.Public && !c.MustRevalidate && !c.SMaxAge.Set: // section 3.5
+	case len(request.Values("Authorization")) > 0 && !c.Public && !c.MustRevalidate && !c.SMaxAge.Set: // section 3.5
 		return ReasonAuthorization
 	case len(h["Set-Cookie"]) > 0 && !p.SetCookie:
 		return ReasonSetCookie
-	case star:
+	case star || p.Opaque != nil && slices.ContainsFunc(vary, p.Opaque):
 		return ReasonVaryStar
 	}
 	return ""
@@ -45,7 +53,7 @@ func (p Policy) refuses(request, h http.Header, status int, c Control) Reason {
 
 // admit makes the object, without its body, that a response's field section will be
 // stored as, or tells why it will not be. h is the end-to-end part of the fields.
-func (p Policy) admit(k Key, request http.Header, status int, h http.Header, sent, received time.Time) (*Object, Reason) {
+func (p Policy) admit(k Key, request FieldReader, status int, h http.Header, sent, received time.Time) (*Object, Reason) {
 	c := ParseControl(h["Cache-Control"])
 	if why := p.refuses(request, h, status, c); why != "" {
 		return nil, why
@@ -53,32 +61,39 @@ func (p Policy) admit(k Key, request http.Header, status int, h http.Header, sen
 	o := &Object{Key: k, Status: status, Request: sent, Received: received, NoCache: c.NoCache}
 	o.Vary, _ = varyNames(h)
 	o.Age = initialAge(h, sent, received)
-	p.judge(o, h, c)
-	o.Fields = storedFields(h)
-	useful := o.Lifetime > o.Age && !o.NoCache
-	useful = useful || o.WhileRevalidate > 0 || o.IfError > 0 && status < 500 || hasValidator(h)
+	explicit := p.judge(o, h, c)
+	o.Fields = storedFields(h, received)
 	switch {
 	case status >= 500 && o.Lifetime <= o.Age:
 		return o, ReasonOriginError
-	case !useful:
+	case !explicit && !c.Public && !heuristic[status]: // the last condition of section 3
+		return o, ReasonNoLifetime
+	case !o.Shareable() && o.WhileRevalidate == 0 && o.IfError == 0 && !hasValidator(h):
 		return o, ReasonNoLifetime
 	}
 	return o, ""
 }
 
-// judge sets the times that h and the policy give o.
-func (p Policy) judge(o *Object, h http.Header, c Control) {
-	o.Lifetime, _ = lifetime(o.Status, h, c, o.Received)
-	if p.TTL != nil {
-		o.Lifetime = o.Age + *p.TTL
+// Shareable reports whether the response was fresh when it came, so that it could answer
+// more than the request that fetched it.
+func (o *Object) Shareable() bool { return !o.NoCache && o.Lifetime > o.Age }
+
+// judge sets the times that h and the policy give o. explicit tells that the lifetime was
+// named by either.
+func (p Policy) judge(o *Object, h http.Header, c Control) (explicit bool) {
+	o.Lifetime, explicit = lifetime(o.Status, h, c, o.Received)
+	if p.TTL != nil && (o.Status < 400 || o.Status == http.StatusNotFound || o.Status == http.StatusGone) {
+		o.Lifetime, explicit = o.Age+*p.TTL, true
 	}
 	o.WhileRevalidate, o.IfError = 0, 0
-	if c.NoCache || c.MustRevalidate {
-		return
+	if c.NoCache || c.MustRevalidate || c.ProxyRevalidate {
+		return explicit
 	}
 	// s-maxage implies proxy-revalidate (section 5.2.2.10), which silences the site's
-	// windows; windows that the same response names are its explicit leave.
-	if !c.SMaxAge.Set {
+	// windows; windows that the same response names are its explicit leave. What was
+	// never fresh may be one user's page that nobody marked: the site's windows would
+	// hand it to others.
+	if !c.SMaxAge.Set && o.Lifetime > 0 {
 		o.WhileRevalidate, o.IfError = p.WhileRevalidate, p.IfError
 	}
 	if c.WhileRevalidate.Set {
@@ -87,11 +102,13 @@ func (p Policy) judge(o *Object, h http.Header, c Control) {
 	if c.IfError.Set {
 		o.IfError = c.IfError.Duration()
 	}
+	return explicit
 }
 
-// storedFields drops what a hit computes itself.
-func storedFields(h http.Header) Fields {
-	kept := make(http.Header, len(h))
+// storedFields drops what a hit computes itself, and adds a Date where the origin sent
+// none (RFC 9110 section 6.6.1).
+func storedFields(h http.Header, received time.Time) Fields {
+	kept := make(http.Header, len(h)+1)
 	for name, values := range h {
 		switch name {
 		case "Age", "Content-Length":
@@ -99,34 +116,12 @@ func storedFields(h http.Header) Fields {
 			kept[name] = values
 		}
 	}
+	if len(kept["Date"]) == 0 {
+		kept["Date"] = []string{received.UTC().Format(http.TimeFormat)}
+	}
 	return NewFields(kept)
 }
 
 func hasValidator(h http.Header) bool {
 	return h.Get("Etag") != "" || h.Get("Last-Modified") != ""
-}
-
-// refresh makes the object that o becomes by a 304 response (RFC 9111 sections 3.2 and
-// 4.3.4). It returns nil where the 304 speaks of another representation than o's.
-func (p Policy) refresh(o *Object, fresh http.Header, sent, received time.Time) *Object {
-	stored := o.Fields.Header()
-	if tag, mine := fresh.Get("Etag"), stored.Get("Etag"); tag != "" && mine != "" && !weakMatch(tag, mine) {
-		return nil
-	}
-	for name, values := range fresh {
-		switch name {
-		case "Content-Length", "Content-Encoding", "Content-Type", "Content-Range":
-		default:
-			stored[name] = values
-		}
-	}
-	if _, ok := fresh["Age"]; !ok {
-		delete(stored, "Age")
-	}
-	c := ParseControl(stored["Cache-Control"])
-	next := &Object{Key: o.Key, Status: o.Status, Body: o.Body, Request: sent, Received: received, NoCache: c.NoCache}
-	next.Age = initialAge(stored, sent, received)
-	p.judge(next, stored, c)
-	next.Fields = storedFields(stored)
-	return next
 }

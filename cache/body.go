@@ -6,6 +6,16 @@ import (
 	"slices"
 )
 
+// window is how far the origin may be ahead of the slowest reader of a body that is
+// not being kept: enough for a reader on a far network to stay busy.
+const window = 1 << 20
+
+// A chunk is a piece of the body. Bytes below len(data) never change.
+type chunk struct {
+	start int64
+	data  []byte
+}
+
 // Chunks start small where the length is unknown and double; most means that a large
 // body wastes at most its last chunk.
 const (
@@ -54,8 +64,10 @@ func atEnd(body io.Reader) error {
 func (f *Fill) room(ctx context.Context) ([]byte, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.keep && f.over() {
-		f.unkeep()
+	if f.keep {
+		if why := f.over(); why != "" {
+			f.unkeep(why)
+		}
 	}
 	for !f.keep {
 		slowest := f.trim()
@@ -93,44 +105,48 @@ func (f *Fill) room(ctx context.Context) ([]byte, error) {
 	return tail[:cap(tail)], nil
 }
 
-// over reports whether what has come must not be kept any longer, and reserves the
-// budget for what is kept.
-func (f *Fill) over() bool {
-	o, policy := f.object, f.want.Policy
-	switch {
-	case o.Size()+f.size > f.c.store.MaxObject(), policy.MaxObject > 0 && f.size > policy.MaxObject:
-		f.reason = ReasonTooLarge
-		return true
+// over tells why what has come must not be kept any longer, or reserves the budget for
+// what is kept and returns "".
+func (f *Fill) over() Reason {
+	if f.object.Size()+f.size > f.c.store.MaxObject() || f.want.Policy.MaxObject > 0 && f.size > f.want.Policy.MaxObject {
+		return ReasonTooLarge
 	}
 	// One chunk ahead, so that the budget is never passed by what is being read.
 	need := f.size + mostChunk
 	if f.length >= 0 {
 		need = min(need, f.length)
 	}
-	if more := need - f.held; more > 0 {
-		if f.c.held.Add(more) > f.c.filling {
-			f.c.held.Add(-more)
-			if f.reason == "" {
-				f.reason = ReasonMemory
-			}
-			return true
-		}
-		f.held += more
+	more := max(0, need-f.held)
+	if f.c.held.Add(more) > f.c.filling && more > 0 {
+		f.c.held.Add(-more)
+		return ReasonMemory
 	}
-	return false
+	f.held += more
+	return ""
 }
 
-// unkeep turns to passing the body through: nobody joins any more. f.mu is held, but
-// not while the flight is removed, for Cache.mu comes first.
-func (f *Fill) unkeep() {
-	f.mu.Unlock()
-	f.land(nil)
-	f.mu.Lock()
+// unkeep turns to passing the body through: nobody joins any more. f.mu is held before
+// and after, but not while the flight is removed, for Cache.mu comes first.
+func (f *Fill) unkeep(why Reason) {
+	if f.reason == "" {
+		f.reason = why
+	}
+	var marker *Object
+	if why == ReasonTooLarge { // the next response will be as well
+		marker = f.pass(f.object.Key, f.c.now())
+	}
+	func() {
+		f.mu.Unlock()
+		defer f.mu.Lock()
+		f.land(marker)
+	}()
 	f.keep = false
 	f.release()
 }
 
-// trim drops chunks that every reader has passed and returns the slowest position.
+// trim drops chunks that every reader has passed and returns the slowest position. A
+// reader that stops holds up the others, until its client's write deadline ends it: the
+// only other choice would be to cut it off.
 func (f *Fill) trim() int64 {
 	slowest := f.size
 	for r := range f.readers {
@@ -155,4 +171,21 @@ func (f *Fill) grow(n int) {
 	last.data = last.data[:len(last.data)+n]
 	f.size += int64(n)
 	f.broadcast()
+}
+
+// whole returns the object with its body, in chunks that waste little.
+func (o *Object) whole(chunks []chunk, size int64) *Object {
+	body := Body{chunks: make([][]byte, len(chunks)), size: size}
+	for i, c := range chunks {
+		body.chunks[i] = c.data
+	}
+	if n := len(chunks); n > 0 {
+		if last := chunks[n-1].data; cap(last)-len(last) > int(size/32) {
+			body.chunks[n-1] = append(make([]byte, 0, len(last)), last...)
+		}
+	}
+	return &Object{
+		Key: o.Key, Status: o.Status, Fields: o.Fields, Body: body, Request: o.Request, Received: o.Received,
+		Age: o.Age, Lifetime: o.Lifetime, NoCache: o.NoCache, WhileRevalidate: o.WhileRevalidate, IfError: o.IfError,
+	}
 }

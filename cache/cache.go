@@ -35,13 +35,17 @@ type Cache struct {
 	epochs    atomic.Uint64 // the newest Signpost's epoch
 	collapsed atomic.Uint64
 
-	mu      sync.Mutex // guards what follows
-	flights map[Key]*Fill
+	mu      sync.Mutex                 // guards what follows
+	flights map[Key]*Fill              // fills that may be joined, by their exact key
+	fills   map[Key]map[*Fill]struct{} // fills that may yet be stored, by primary key
 }
 
 // New returns a cache over cfg.Store.
 func New(cfg Config) *Cache {
-	c := &Cache{store: cfg.Store, now: cfg.Now, filling: cfg.Filling, flights: make(map[Key]*Fill)}
+	c := &Cache{
+		store: cfg.Store, now: cfg.Now, filling: cfg.Filling,
+		flights: make(map[Key]*Fill), fills: make(map[Key]map[*Fill]struct{}),
+	}
 	if c.now == nil {
 		c.now = time.Now
 	}
@@ -94,23 +98,31 @@ func (c *Cache) Look(k Key, request FieldReader, now time.Time) Look {
 		l.Pass = o.currentAge(now) < o.Lifetime
 	case o.Kind == Response:
 		l.Object = o
-		l.Age = o.currentAge(now)
-		l.TTL = o.Lifetime - l.Age
+	}
+	return l.At(now)
+}
+
+// At is the same look at another moment.
+func (l Look) At(now time.Time) Look {
+	if l.Object != nil {
+		l.Age = l.Object.currentAge(now)
+		l.TTL = l.Object.Lifetime - l.Age
 	}
 	return l
 }
 
 // Invalidate removes every response under the primary key k, and keeps fills for it
-// that are in flight from being stored or joined (RFC 9111 section 4.4).
+// that are in flight from being stored or joined (RFC 9111 section 4.4). Those who have
+// joined already asked before it, and get what they asked for.
 func (c *Cache) Invalidate(k Key) {
 	k = k.Primary()
 	c.mu.Lock()
-	for key, f := range c.flights {
-		if key.Primary() == k {
-			f.forget()
-			delete(c.flights, key)
+	for f := range c.fills[k] {
+		f.gone = true
+		if c.flights[f.key] == f {
+			delete(c.flights, f.key)
 		}
 	}
-	c.mu.Unlock()
 	c.store.Delete(k)
+	c.mu.Unlock()
 }

@@ -15,7 +15,7 @@ const maxDelta = 1<<31 - 1
 // which a cache may always do (sections 5.2.2.4 and 5.2.2.7).
 type Control struct {
 	NoStore, NoCache, Private, Public bool
-	MustRevalidate                    bool // or proxy-revalidate
+	MustRevalidate, ProxyRevalidate   bool
 	OnlyIfCached                      bool // of a request
 
 	MaxAge, SMaxAge          Delta
@@ -56,8 +56,10 @@ func (c *Control) apply(name, arg string, hasArg bool) {
 		c.Private = true
 	case "public":
 		c.Public = true
-	case "must-revalidate", "proxy-revalidate":
+	case "must-revalidate":
 		c.MustRevalidate = true
+	case "proxy-revalidate":
+		c.ProxyRevalidate = true
 	case "only-if-cached":
 		c.OnlyIfCached = true
 	case "max-age":
@@ -98,31 +100,44 @@ func parseDelta(s string) (seconds int64, ok bool) {
 }
 
 // cutDirective takes the first list member off v: a name with an optional argument, a
-// token or a quoted-string whose commas do not separate.
+// token or a quoted-string, whose commas do not separate. A quote that is not where a
+// quoted-string begins, or that nothing closes, is a letter like others: else it would
+// hide a no-store behind it.
 func cutDirective(v string) (name, arg string, hasArg bool, rest string) {
-	quoted, equals, end := false, -1, len(v)
-scan:
-	for i := 0; i < len(v); i++ {
-		switch {
-		case quoted && v[i] == '\\':
+	end := strings.IndexAny(v, ",=")
+	if end < 0 {
+		return trim(v), "", false, ""
+	}
+	name = trim(v[:end])
+	if v[end] == ',' {
+		return name, "", false, v[end+1:]
+	}
+	v = strings.TrimLeft(v[end+1:], " \t")
+	if arg, after, ok := cutQuoted(v); ok {
+		_, rest, _ = strings.Cut(after, ",")
+		return name, arg, true, rest
+	}
+	arg, rest, _ = strings.Cut(v, ",")
+	return name, trim(arg), true, rest
+}
+
+// cutQuoted takes a quoted-string off v (RFC 9110 section 5.6.4). What follows it must be
+// the end or a comma. The content is returned as it stands: no directive that is read
+// here has use for a quoted-pair.
+func cutQuoted(v string) (content, after string, ok bool) {
+	if v == "" || v[0] != '"' {
+		return "", "", false
+	}
+	for i := 1; i < len(v); i++ {
+		switch v[i] {
+		case '\\':
 			i++
-		case v[i] == '"' && equals >= 0: // a quote can only open an argument
-			quoted = !quoted
-		case quoted:
-		case v[i] == '=' && equals < 0:
-			equals = i
-		case v[i] == ',':
-			end = i
-			break scan
+		case '"':
+			after = strings.TrimLeft(v[i+1:], " \t")
+			return v[1:i], after, after == "" || after[0] == ','
 		}
 	}
-	if end < len(v) {
-		rest = v[end+1:]
-	}
-	if equals < 0 {
-		return trim(v[:end]), "", false, rest
-	}
-	return trim(v[:equals]), strings.Trim(trim(v[equals+1:end]), `"`), true, rest
+	return "", "", false
 }
 
 // trim removes optional white space (RFC 9110 section 5.6.3).

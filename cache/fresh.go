@@ -11,7 +11,8 @@ const heuristicMost = 24 * time.Hour
 
 // lifetime computes freshness_lifetime for a shared cache (RFC 9111 section 4.2.1): the
 // first of s-maxage, max-age, Expires and a tenth of the time since Last-Modified.
-// explicit is false where the last or nothing applied. What is invalid is stale.
+// explicit is false where the last or nothing applied. What is invalid is stale
+// (section 4.2.1).
 func lifetime(status int, h http.Header, c Control, received time.Time) (d time.Duration, explicit bool) {
 	if c.SMaxAge.Set {
 		return c.SMaxAge.Duration(), true
@@ -48,6 +49,10 @@ var understood = map[int]bool{
 	400: true, 403: true, 404: true, 405: true, 410: true, 414: true, 451: true, 500: true, 501: true, 502: true, 503: true, 504: true,
 }
 
+// maxAge bounds every age, so that sums of a false Date's age and a long storage time
+// cannot overflow into a young one. RFC 9111 section 1.2.2 has the same bound.
+const maxAge = maxDelta * time.Second
+
 // initialAge computes corrected_initial_age (RFC 9111 section 4.2.3) of a response
 // whose request was sent at request and whose field section came at received.
 func initialAge(h http.Header, request, received time.Time) time.Duration {
@@ -61,7 +66,7 @@ func initialAge(h http.Header, request, received time.Time) time.Duration {
 			value = time.Duration(n) * time.Second
 		}
 	}
-	return max(apparent, value+max(0, received.Sub(request)))
+	return min(maxAge, max(apparent, value+max(0, received.Sub(request))))
 }
 
 // dateOf returns the Date field, or the time of receipt where there is none or it
@@ -76,5 +81,5 @@ func dateOf(h http.Header, received time.Time) time.Time {
 // currentAge computes current_age (RFC 9111 section 4.2.3). A clock that was set back
 // makes an object no younger than it came.
 func (o *Object) currentAge(now time.Time) time.Duration {
-	return o.Age + max(0, now.Sub(o.Received))
+	return o.Age + min(maxAge, max(0, now.Sub(o.Received)))
 }

@@ -40,7 +40,7 @@ type Object struct {
 	// (RFC 5861 section 3) and while the origin fails (section 4); 0 = not at all.
 	WhileRevalidate, IfError time.Duration
 
-	// Vary are the request field names, lower case and sorted, that choose the
+	// Vary are the request field names, canonical and sorted, that choose the
 	// variant: set on a Signpost. Epoch makes the variants' keys of one Signpost
 	// unlike those of an earlier one, so that removing the Signpost removes them all.
 	Vary  []string

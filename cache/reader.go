@@ -12,14 +12,14 @@ import (
 type Reader struct {
 	f       *Fill
 	leader  bool
-	request http.Header // for Vary
+	request FieldReader // for Vary
 	seen    int         // interim responses handed over
 	pos     int64       // guarded by f.mu: next byte to give
 }
 
 // reader registers a reader at the beginning. A fill that drops what was read is in no
 // table of flights any more, so nobody can come too late.
-func (f *Fill) reader(request http.Header, leader bool) *Reader {
+func (f *Fill) reader(request FieldReader, leader bool) *Reader {
 	r := &Reader{f: f, leader: leader, request: request}
 	f.mu.Lock()
 	f.readers[r] = struct{}{}
@@ -35,6 +35,7 @@ type Head struct {
 	Response *http.Response // Alone, for the leader only: valid until Close
 	Reason   Reason
 	Err      error         // Erred
+	Age      time.Duration // of Object now (RFC 9111 section 4.2.3)
 	Wait     time.Duration // from the request to the origin to its field section
 	Leader   bool          // this request asked the origin
 	Stored   bool          // the response will be stored when it is whole
@@ -67,16 +68,17 @@ func (r *Reader) Head(ctx context.Context, early func(status int, h http.Header)
 func (r *Reader) head() Head {
 	f := r.f
 	h := Head{State: f.state, Object: f.object, Length: f.length, Reason: f.reason, Err: f.err, Wait: f.wait, Leader: r.leader}
+	if f.object != nil {
+		h.Age = f.object.currentAge(f.c.now())
+	}
 	switch {
 	case r.leader:
 		h.Response = f.response
-		h.Stored = f.state == Refreshed || f.state == Streaming && f.keep && f.reason == ""
+		h.Stored = f.reason == "" && (f.state == Refreshed || f.state == Streaming && f.keep)
 	case f.state == Streaming && f.signpost != nil && variant(f.signpost, r.request) != f.object.Key.Vary:
 		h.State = Elsewhere
-	case (f.state == Streaming && f.reason != ReasonOriginError || f.state == Refreshed) && !f.shareable():
-		h.State, h.Reason = Alone, ReasonHitForMiss
-	case f.state == Alone:
-		h.Reason = ReasonHitForMiss
+	case f.state == Alone, (f.state == Streaming || f.state == Refreshed) && !f.shareable():
+		h.State, h.Reason, h.Object = Alone, ReasonHitForMiss, nil
 	case f.state == Streaming || f.state == Refreshed:
 		f.c.collapsed.Add(1)
 	}
@@ -84,14 +86,19 @@ func (r *Reader) head() Head {
 }
 
 // shareable reports whether the response may answer a request other than the one that
-// fetched it: only while it is fresh (RFC 9111 section 4).
+// fetched it: only while it is fresh (RFC 9111 section 4). An error of the origin is
+// everybody's who waits for the same answer.
 func (f *Fill) shareable() bool {
+	if f.reason == ReasonOriginError {
+		return true
+	}
 	o := f.object
-	return !o.NoCache && o.currentAge(f.c.now()) < o.Lifetime
+	return !(f.state == Refreshed && f.reason != "") && !o.NoCache && o.currentAge(f.c.now()) < o.Lifetime
 }
 
-// Next returns the next piece of the body, at most until the given position, waiting
-// for it where need be; io.EOF after the last. The piece may be read only.
+// Next returns the next piece of a Streaming fill's body, at most until the given
+// position (-1 = the end), waiting for it where need be; io.EOF after the last. The piece
+// may be read only.
 func (r *Reader) Next(ctx context.Context, until int64) ([]byte, error) {
 	f := r.f
 	f.mu.Lock()
@@ -136,18 +143,23 @@ func (r *Reader) Skip(to int64) {
 // that is not ends with its last; the leader's own response ends with the leader.
 func (r *Reader) Close() error {
 	f := r.f
+	var mine *http.Response
 	f.mu.Lock()
-	defer f.mu.Unlock()
 	delete(f.readers, r)
-	if r.leader && f.state == Alone {
-		if f.response != nil {
-			f.response.Body.Close()
-			f.response = nil
-		}
-		f.cancel()
+	if r.leader {
+		mine, f.response = f.response, nil
 	}
+	// What is not kept is in no table of flights: nobody comes any more to read it.
+	last := !f.keep && len(f.readers) == 0
 	if !f.keep {
 		f.broadcast()
+	}
+	f.mu.Unlock()
+	if mine != nil {
+		mine.Body.Close()
+	}
+	if mine != nil || last {
+		f.cancel()
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"math"
 	"net/http"
 	"strconv"
 	"strings"
@@ -138,8 +139,8 @@ func weakMatch(a, b string) bool {
 // parseRange reads a bytes range-set with one member (RFC 9110 section 14.1.2). ok is
 // false where the field is to be ignored: another unit, several members, bad syntax.
 func parseRange(v string, size int64) (from, to int64, ok bool) {
-	spec, found := strings.CutPrefix(v, "bytes=")
-	if !found || strings.Contains(spec, ",") {
+	unit, spec, found := strings.Cut(v, "=")
+	if !found || !strings.EqualFold(unit, "bytes") || strings.Contains(spec, ",") {
 		return 0, 0, false
 	}
 	first, last, found := strings.Cut(trim(spec), "-")
@@ -148,7 +149,7 @@ func parseRange(v string, size int64) (from, to int64, ok bool) {
 	}
 	if first == "" {
 		n, ok := parsePosition(last)
-		if !ok {
+		if !ok || size == 0 && n > 0 { // satisfied by nothing at all, which no 206 can say
 			return 0, 0, false
 		}
 		return max(0, size-n), size - 1, true
@@ -167,14 +168,18 @@ func parseRange(v string, size int64) (from, to int64, ok bool) {
 	return from, min(to, size-1), true
 }
 
-func parsePosition(s string) (int64, bool) {
+// parsePosition reads 1*DIGIT; what is too large becomes the largest there is.
+func parsePosition(s string) (n int64, ok bool) {
 	for i := range len(s) {
 		if s[i] < '0' || s[i] > '9' {
 			return 0, false
 		}
+		if n > (math.MaxInt64-9)/10 {
+			n = (math.MaxInt64 - 9) / 10
+		}
+		n = n*10 + int64(s[i]-'0')
 	}
-	n, err := strconv.ParseInt(s, 10, 64)
-	return n, err == nil
+	return n, s != ""
 }
 
 // Validators returns the conditional fields that ask the origin whether o still holds

@@ -34,25 +34,38 @@ func varyNames(h http.Header) (names []string, star bool) {
 
 // variant returns the Vary part of the key under which the signpost's response for
 // this request lies: its epoch, then each field's combined value, told from absence.
-// Lines are combined with a comma and stripped of white space around commas, which
-// changes no meaning (RFC 9111 section 4.1).
+// Several lines count as one with commas between (RFC 9110 section 5.3).
 func variant(signpost *Object, request FieldReader) string {
 	b := make([]byte, 0, 64)
 	b = strconv.AppendUint(b, signpost.Epoch, 36)
 	for _, name := range signpost.Vary {
 		b = append(b, '\n')
-		first := true
-		for _, line := range request.Values(name) {
-			for member := range strings.SplitSeq(line, ",") {
-				if first {
-					b = append(b, '=')
-				} else {
-					b = append(b, ',')
-				}
-				b = append(b, trim(member)...)
-				first = false
+		for i, line := range request.Values(name) {
+			if i == 0 {
+				b = append(b, '=')
+			} else {
+				b = append(b, ',')
 			}
+			b = appendFolded(b, name, line)
 		}
 	}
 	return string(b)
+}
+
+// appendFolded appends a field line without the white space around its commas where that
+// changes no meaning (RFC 9111 section 4.1): in the lists of the Accept fields, outside of
+// quoted-strings. In others, as in a User-Agent's comment, it may be part of the value.
+func appendFolded(b []byte, name, line string) []byte {
+	if !strings.HasPrefix(name, "Accept") || strings.Contains(line, `"`) {
+		return append(b, trim(line)...)
+	}
+	first := true
+	for member := range strings.SplitSeq(line, ",") {
+		if !first {
+			b = append(b, ',')
+		}
+		b = append(b, trim(member)...)
+		first = false
+	}
+	return b
 }

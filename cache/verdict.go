@@ -75,6 +75,7 @@ const (
 	ReasonNoLifetime    Reason = "no-lifetime"    // neither freshness nor a validator to store it for
 	ReasonOnlyIfCached  Reason = "only-if-cached" // section 5.2.1.7
 	ReasonVary          Reason = "vary"           // another variant than the fill's
+	ReasonUnframed      Reason = "unframed"       // the body ends where the connection does: whole or not, nobody knows
 	ReasonMemory        Reason = "memory"         // fills in flight hold all the memory they may
 	ReasonPrecondition  Reason = "precondition"   // If-Match and the like are the origin's to judge (section 4.3.2)
 )

@@ -41,6 +41,7 @@ type Exchange struct {
 	Wait      time.Duration // from the request to the origin to its field section; 0 where none was asked
 
 	received atomic.Int64 // BytesIn while the request runs
+	silent   atomic.Bool  // the client stopped sending its content
 	w        http.ResponseWriter
 	r        *http.Request
 	upstream int  // the origin's status; 0 where it gave none

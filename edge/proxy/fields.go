@@ -15,14 +15,37 @@ var hopByHop = [...]string{
 }
 
 // spoofable are request fields by which applications learn who asks and for what, and
-// which a client therefore must not be able to set. They are compared with "_" read as
-// "-", since gateways of the CGI kind cannot tell the two apart.
+// which a client therefore must not be able to set; so are all that begin with one of
+// spoofableBy. They are compared with "_" read as "-", since gateways of the CGI kind
+// cannot tell the two apart.
 var spoofable = map[string]bool{
-	"Forwarded": true, "X-Forwarded-For": true, "X-Forwarded-Host": true, "X-Forwarded-Proto": true,
-	"X-Forwarded-Port": true, "X-Forwarded-Server": true, "X-Forwarded-Prefix": true, "X-Forwarded-Ssl": true, "X-Forwarded-Scheme": true, "X-Forwarded-Client-Cert": true,
-	"X-Original-Url": true, "X-Rewrite-Url": true, "X-Original-Host": true, "X-Original-Method": true, "X-Host": true,
-	"X-Real-Ip": true, "Client-Ip": true, "X-Client-Ip": true, "X-Cluster-Client-Ip": true, "True-Client-Ip": true, "Fastly-Client-Ip": true, "Cf-Connecting-Ip": true,
-	"Front-End-Https": true, "X-Url-Scheme": true, "Early-Data": true, "Proxy": true,
+	"Forwarded": true, "X-Host": true, "X-Real-Ip": true, "Client-Ip": true, "X-Client-Ip": true,
+	"X-Cluster-Client-Ip": true, "True-Client-Ip": true, "Fastly-Client-Ip": true, "Cf-Connecting-Ip": true,
+	"Front-End-Https": true, "X-Url-Scheme": true, "X-Override-Url": true, "Early-Data": true, "Proxy": true,
+}
+
+var spoofableBy = [...]string{"X-Forwarded", "X-Original-", "X-Rewrite-"}
+
+func isSpoofable(name string) bool {
+	for _, prefix := range spoofableBy {
+		if strings.HasPrefix(name, prefix) {
+			return true
+		}
+	}
+	return spoofable[name]
+}
+
+// opaque reports whether the origin sees a field otherwise than the client sent it: made
+// by the edge, or dropped there. X-Forwarded-Proto is no such field where the cache key
+// has the scheme, which is all that it says.
+func opaque(name string) bool {
+	return name != "X-Forwarded-Proto" && opaqueMerged(name)
+}
+
+// opaqueMerged is opaque for a site that merges schemes. Host is opaque because a site's
+// hosts share its stored responses.
+func opaqueMerged(name string) bool {
+	return isSpoofable(name) || name == "Via" || name == "Host"
 }
 
 // overriding are request fields that turn a GET into something else at the
@@ -51,17 +74,24 @@ func endToEnd(h http.Header) http.Header {
 
 // requestFields makes the field section for the origin: end to end, told who asks, and
 // nothing a client could have made up.
-func (p *Proxy) requestFields(x *Exchange, pl plan) http.Header {
-	r := x.r
+func (p *Proxy) requestFields(r *http.Request, pl plan) http.Header {
 	h := endToEnd(r.Header)
 	peer, _ := netip.ParseAddrPort(r.RemoteAddr)
-	trusted := p.trusts(peer.Addr().Unmap())
+	from := peer.Addr().Unmap().WithZone("")
+	trusted := p.trusts(from)
 	get := r.Method == http.MethodGet || r.Method == http.MethodHead
 	for name := range h {
 		plain := http.CanonicalHeaderKey(strings.ReplaceAll(name, "_", "-"))
-		if spoofable[plain] && !(trusted && believable[name]) || get && overriding[plain] {
+		// An answer that may be stored must not depend on a scheme or host that the key
+		// does not have, whoever names it.
+		believed := trusted && (believable[name] && pl.bypass != "" || name == "X-Forwarded-For")
+		if isSpoofable(plain) && !believed || get && overriding[plain] {
 			delete(h, name)
 		}
+	}
+	// A client that sends no content, or speaks HTTP/1.0, expects nothing (RFC 9110 section 10.1.1).
+	if !(view{r}).Content() || !r.ProtoAtLeast(1, 1) {
+		delete(h, "Expect")
 	}
 	for _, line := range r.Header["Te"] {
 		if strings.Contains(strings.ToLower(line), "trailers") { // RFC 9110 section 10.1.4
@@ -75,9 +105,11 @@ func (p *Proxy) requestFields(x *Exchange, pl plan) http.Header {
 	if r.TLS == nil {
 		proto = "http"
 	}
-	host := p.host(x)
-	from := peer.Addr().Unmap()
-	chain := from.String()
+	host := p.host(r)
+	chain := "unknown" // RFC 7239 section 6.2
+	if from.IsValid() {
+		chain = from.String()
+	}
 	if before := h["X-Forwarded-For"]; len(before) > 0 {
 		chain = strings.Join(before, ", ") + ", " + chain
 	}
@@ -99,12 +131,32 @@ func (p *Proxy) requestFields(x *Exchange, pl plan) http.Header {
 // believable are the fields that a trusted proxy in front may set.
 var believable = map[string]bool{"Forwarded": true, "X-Forwarded-For": true, "X-Forwarded-Host": true, "X-Forwarded-Proto": true}
 
+// passes is how often a request may carry this node's name in its Via before it is taken
+// for one that goes in a circle. Not once: another network may have a node of that name.
+const passes = 3
+
+// loops reports whether a request has come by this node too often (RFC 9110 section 7.6.3).
+func (p *Proxy) loops(r *http.Request) bool {
+	seen := 0
+	for _, line := range r.Header["Via"] {
+		for member := range strings.SplitSeq(line, ",") {
+			if words := strings.Fields(member); len(words) > 1 && words[1] == p.cfg.Node {
+				seen++
+			}
+		}
+	}
+	return seen > passes
+}
+
 // viaWords are the received-protocol of Via by major version (RFC 9110 section 7.6.3).
 var viaWords = [...]string{"1.0", "1.1", "2", "3"}
 
 // forwardedNode is an address as RFC 7239 section 6 writes it.
 func forwardedNode(a netip.Addr) string {
-	if a.Is6() {
+	switch {
+	case !a.IsValid():
+		return "unknown"
+	case a.Is6():
 		return `"[` + a.String() + `]"`
 	}
 	return a.String()
@@ -112,8 +164,8 @@ func forwardedNode(a netip.Addr) string {
 
 // host is the authority the origin is told: the client's name, with the port only where
 // it is ours. The cache key has no port, so no answer may depend on one a client made up.
-func (p *Proxy) host(x *Exchange) string {
-	host, port := splitPort(strings.ToLower(x.r.Host))
+func (p *Proxy) host(r *http.Request) string {
+	host, port := splitPort(strings.ToLower(r.Host))
 	if port != "" && port == p.port {
 		return host + ":" + port
 	}
@@ -122,12 +174,12 @@ func (p *Proxy) host(x *Exchange) string {
 
 // responseFields makes the end-to-end field section of a response from the origin: what
 // is passed on and stored alike.
-func (p *Proxy) responseFields(h http.Header) http.Header {
-	out := endToEnd(h)
+func (p *Proxy) responseFields(resp *http.Response) http.Header {
+	out := endToEnd(resp.Header)
 	delete(out, "Alt-Svc") // it speaks of the origin's own connections (RFC 7838 section 2.1)
 	if _, ok := out["Date"]; !ok {
 		out["Date"] = []string{p.now().UTC().Format(http.TimeFormat)} // RFC 9110 section 6.6.1
 	}
-	appendField(out, "Via", p.via)
+	appendField(out, "Via", viaWords[min(resp.ProtoMajor, 3)]+" "+p.cfg.Node)
 	return out
 }

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"maps"
 	"net/http"
 	"net/http/httptrace"
 	"net/textproto"
@@ -21,7 +22,7 @@ const looks = 3
 func (p *Proxy) fill(x *Exchange, pl plan) {
 	v := view{x.r}
 	asked := cache.ParseControl(v.Values("Cache-Control"))
-	solo := len(v.Values("Authorization")) > 0 // its answer is rarely for others
+	alone := len(v.Values("Authorization")) > 0 // its answer is rarely for others
 	for range looks {
 		look := p.cache.Look(pl.key, v, p.now())
 		x.stale, x.variant = look.Object != nil, look.Key.Vary != ""
@@ -37,7 +38,10 @@ func (p *Proxy) fill(x *Exchange, pl plan) {
 			p.forward(x, pl, verdict, why)
 			return
 		}
-		want := cache.Want{Look: look, Request: x.r.Header, Policy: pl.policy, Fetch: p.fetch(x, pl), Solo: solo}
+		want := cache.Want{Look: look, Request: x.r.Header, Policy: pl.policy, Fetch: p.fetch(x, pl)}
+		// Nobody gains by waiting for the answer to what is validated for each request.
+		// A revalidation behind an answer is waited for by nobody, and one is enough.
+		want.Solo = (alone || look.Object != nil && !look.Object.Shareable()) && !look.Updating()
 		r := p.cache.Join(x.r.Context(), want)
 		if r == nil {
 			continue
@@ -55,7 +59,7 @@ func (p *Proxy) fill(x *Exchange, pl plan) {
 				p.forward(x, pl, cache.Miss, cache.ReasonHitForMiss)
 				return
 			}
-			solo = true
+			alone = true
 		}
 	}
 	p.forward(x, pl, cache.Miss, cache.ReasonVary)
@@ -90,6 +94,10 @@ const (
 // follow waits for the fill's field section and answers from it.
 func (p *Proxy) follow(x *Exchange, pl plan, look cache.Look, r *cache.Reader) followed {
 	defer r.Close()
+	x.Verdict = cache.Miss
+	if look.Object != nil {
+		x.Verdict = cache.Expired
+	}
 	head, err := r.Head(x.r.Context(), x.interim)
 	if err != nil {
 		x.breakOff(err)
@@ -97,10 +105,6 @@ func (p *Proxy) follow(x *Exchange, pl plan, look cache.Look, r *cache.Reader) f
 	x.Wait = head.Wait
 	if head.Leader {
 		x.Origin = pl.site.Origin
-	}
-	x.Verdict = cache.Miss
-	if look.Object != nil {
-		x.Verdict = cache.Expired
 	}
 	x.Reason = head.Reason
 	if !head.Leader {
@@ -115,14 +119,14 @@ func (p *Proxy) follow(x *Exchange, pl plan, look cache.Look, r *cache.Reader) f
 		}
 		p.relay(x, head.Response)
 	case cache.Erred:
-		if now := p.now(); look.IfErrorAt(now) {
-			p.standIn(x, pl, look, head.Err, now)
+		if look = look.At(p.now()); look.IfError() {
+			p.standIn(x, pl, look, head.Err)
 		} else {
 			p.refuse(x, head.Err)
 		}
 	case cache.Refreshed:
 		x.upstream = http.StatusNotModified
-		fresh := cache.Look{Object: head.Object, Age: head.Object.Age, TTL: head.Object.Lifetime - head.Object.Age}
+		fresh := cache.Look{Object: head.Object, Age: head.Age, TTL: head.Object.Lifetime - head.Age}
 		p.serve(x, pl.served(view{x.r}, fresh), cache.Revalidated, x.Reason)
 	case cache.Streaming:
 		p.stream(x, r, head)
@@ -132,13 +136,11 @@ func (p *Proxy) follow(x *Exchange, pl plan, look cache.Look, r *cache.Reader) f
 
 // standIn answers with the stored response in the place of a failing origin (RFC 5861
 // section 4).
-func (p *Proxy) standIn(x *Exchange, pl plan, look cache.Look, fault error, now time.Time) {
+func (p *Proxy) standIn(x *Exchange, pl plan, look cache.Look, fault error) {
 	x.Fault = fault
-	_, token := x.blame(fault)
-	why := x.Reason
-	look.Age += now.Sub(x.Start)
-	x.w.Header()["Proxy-Status"] = []string{p.cfg.Node + "; error=" + token}
-	p.serve(x, pl.served(view{x.r}, look), cache.Stale, why)
+	_, said := x.blame(fault)
+	x.w.Header()["Proxy-Status"] = []string{p.cfg.Node + said}
+	p.serve(x, pl.served(view{x.r}, look), cache.Stale, x.Reason)
 }
 
 // stream answers from a response that is still arriving.
@@ -150,7 +152,7 @@ func (p *Proxy) stream(x *Exchange, r *cache.Reader, head cache.Head) {
 	h := x.w.Header()
 	o.Fields.CopyTo(h)
 	x.selected(h, s, head.Length)
-	if age := o.Age / time.Second; age > 0 || !head.Leader {
+	if age := head.Age / time.Second; age > 0 || !head.Leader {
 		h["Age"] = []string{strconv.FormatInt(int64(age), 10)}
 	}
 	appendField(h, "Cache-Status", p.cacheStatus(x, 0, head.Stored))
@@ -167,30 +169,27 @@ func (x *Exchange) interim(status int, fields http.Header) {
 	if !x.r.ProtoAtLeast(1, 1) {
 		return
 	}
+	// The map may hold fields for the final response already, as a Connection: close.
 	h := x.w.Header()
-	sent := endToEnd(fields)
-	for name, values := range sent {
-		h[name] = values
-	}
+	final := maps.Clone(h)
+	clear(h)
+	maps.Copy(h, endToEnd(fields))
 	x.w.WriteHeader(status)
-	for name := range sent {
-		delete(h, name)
-	}
+	clear(h)
+	maps.Copy(h, final)
 }
 
-// fetch prepares the request a fill will send. What it needs of the exchange it takes
-// now: the fill may outlive it.
+// fetch is how a fill that this request leads asks the origin: for the whole, whatever
+// part or condition the client named. The fill may outlive the exchange and keeps none
+// of it but the request's field section.
 func (p *Proxy) fetch(x *Exchange, pl plan) cache.Fetch {
-	fields := p.requestFields(x, pl)
-	for _, name := range [...]string{"If-None-Match", "If-Modified-Since", "If-Range", "Range", "Expect"} {
-		delete(fields, name)
-	}
-	host := p.host(x)
+	led := x.r
 	return func(ctx context.Context, validators http.Header, early func(int, http.Header)) (*http.Response, error) {
-		h := fields.Clone()
-		for name, values := range validators {
-			h[name] = values
+		h := p.requestFields(led, pl)
+		for _, name := range [...]string{"If-None-Match", "If-Modified-Since", "If-Range", "Range", "Expect"} {
+			delete(h, name)
 		}
+		maps.Copy(h, validators)
 		ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 			Got1xxResponse: func(status int, fields textproto.MIMEHeader) error {
 				if status > http.StatusSwitchingProtocols {
@@ -199,7 +198,7 @@ func (p *Proxy) fetch(x *Exchange, pl plan) cache.Fetch {
 				return nil
 			},
 		})
-		r, err := request(ctx, http.MethodGet, pl.target, host, h)
+		r, err := request(ctx, http.MethodGet, pl.target, p.host(led), h)
 		if err != nil {
 			return nil, err
 		}
@@ -207,7 +206,7 @@ func (p *Proxy) fetch(x *Exchange, pl plan) cache.Fetch {
 		if err != nil {
 			return nil, err
 		}
-		resp.Header = p.responseFields(resp.Header)
+		resp.Header = p.responseFields(resp)
 		return resp, nil
 	}
 }

@@ -5,9 +5,12 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/textproto"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
+
+	"golang.org/x/net/http/httpguts"
 
 	"hither/cache"
 )
@@ -15,16 +18,26 @@ import (
 // forward carries the request to the origin past the cache, its content and the
 // response's streamed both ways.
 func (p *Proxy) forward(x *Exchange, pl plan, verdict cache.Verdict, why cache.Reason) {
-	x.Verdict, x.Reason, x.Origin = verdict, why, pl.site.Origin
-	r, err := request(x.r.Context(), x.Method, pl.target, p.host(x), p.requestFields(x, pl))
+	x.Verdict, x.Reason = verdict, why
+	fields := p.requestFields(x.r, pl)
+	if x.Method == http.MethodOptions && lastHop(fields) {
+		x.Verdict = cache.Refused
+		p.options(x)
+		return
+	}
+	x.Origin = pl.site.Origin
+	r, err := request(x.r.Context(), x.Method, pl.target, p.host(x.r), fields)
 	if err != nil {
 		p.refuse(x, err)
 		return
 	}
+	in := &interims{x: x}
 	if (view{x.r}).Content() {
 		r.Body, r.ContentLength, r.Trailer = x.r.Body, x.r.ContentLength, x.r.Trailer
+		if x.r.ProtoMajor == 1 && len(fields["Expect"]) > 0 {
+			r.Body = &expectedBody{ReadCloser: r.Body, in: in}
+		}
 	}
-	in := &interims{x: x}
 	r = r.WithContext(httptrace.WithClientTrace(r.Context(), &httptrace.ClientTrace{Got1xxResponse: in.pass}))
 	sent := p.now()
 	resp, err := pl.site.Transport.RoundTrip(r)
@@ -38,8 +51,34 @@ func (p *Proxy) forward(x *Exchange, pl plan, verdict cache.Verdict, why cache.R
 	if !safe(x.Method) && resp.StatusCode < 400 {
 		p.cache.Invalidate(pl.key) // RFC 9111 section 4.4
 	}
-	resp.Header = p.responseFields(resp.Header)
+	resp.Header = p.responseFields(resp)
 	p.relay(x, resp)
+}
+
+// lastHop counts Max-Forwards down and reports whether this node is the one meant to
+// answer (RFC 9110 section 7.6.2).
+func lastHop(h http.Header) bool {
+	lines := h["Max-Forwards"]
+	if len(lines) != 1 {
+		return false
+	}
+	n, err := strconv.ParseUint(lines[0], 10, 32)
+	if err != nil {
+		return false
+	}
+	if n > 0 {
+		h["Max-Forwards"] = []string{strconv.FormatUint(n-1, 10)}
+	}
+	return n == 0
+}
+
+// options answers an OPTIONS for this node.
+func (p *Proxy) options(x *Exchange) {
+	h := x.w.Header()
+	h["Allow"] = []string{allowed}
+	h["Content-Length"] = []string{"0"}
+	p.sign(x, h)
+	x.begin(http.StatusOK)
 }
 
 // relay writes a response that is not the cache's to the client.
@@ -50,28 +89,35 @@ func (p *Proxy) relay(x *Exchange, resp *http.Response) {
 		h[name] = values
 	}
 	appendField(h, "Cache-Status", p.cacheStatus(x, 0, false))
-	if resp.ContentLength >= 0 && resp.StatusCode != http.StatusNoContent && resp.StatusCode != http.StatusNotModified {
+	switch {
+	case resp.StatusCode == http.StatusNoContent:
+		delete(h, "Content-Length") // RFC 9110 section 8.6
+	case resp.ContentLength >= 0 && resp.StatusCode != http.StatusNotModified:
 		h["Content-Length"] = []string{strconv.FormatInt(resp.ContentLength, 10)}
 	}
 	announced := make([]string, 0, len(resp.Trailer))
 	for name := range resp.Trailer {
-		announced = append(announced, name)
+		if httpguts.ValidTrailerHeader(name) {
+			announced = append(announced, name)
+		}
 	}
 	if len(announced) > 0 {
 		h["Trailer"] = []string{strings.Join(announced, ", ")}
 	}
 	p.sign(x, h)
 	x.begin(resp.StatusCode)
+	if x.Method == http.MethodHead { // the response may be a GET's, which a fill asked for
+		return
+	}
 	if err := p.copyBody(x, resp); err != nil {
 		x.breakOff(err)
 	}
 	for name, values := range resp.Trailer {
-		h[http.TrailerPrefix+name] = values
-	}
-	for _, name := range announced {
-		if values, ok := h[http.TrailerPrefix+name]; ok {
-			delete(h, http.TrailerPrefix+name)
+		switch {
+		case slices.Contains(announced, name):
 			h[name] = values
+		case httpguts.ValidTrailerHeader(name):
+			h[http.TrailerPrefix+name] = values
 		}
 	}
 }
@@ -83,7 +129,7 @@ func (p *Proxy) copyBody(x *Exchange, resp *http.Response) error {
 	defer guard.disarm()
 	rc := http.NewResponseController(x.w)
 	if resp.ContentLength < 0 {
-		rc.Flush() // the field section must not wait for the first piece
+		flush(rc) // the field section must not wait for the first piece
 	}
 	buf := buffers.Get().(*[32 << 10]byte)
 	defer buffers.Put(buf)
@@ -94,7 +140,7 @@ func (p *Proxy) copyBody(x *Exchange, resp *http.Response) error {
 			if x.write(buf[:n]) != nil {
 				return nil
 			}
-			if resp.ContentLength < 0 && rc.Flush() != nil {
+			if resp.ContentLength < 0 && flush(rc) != nil {
 				return nil
 			}
 		}
@@ -115,13 +161,20 @@ type interims struct {
 	x *Exchange
 
 	mu   sync.Mutex
+	sent int
 	done bool
 }
+
+// mostInterim bounds the interim responses passed on for one request; what comes beyond
+// has no use and is dropped.
+const mostInterim = 8
 
 func (in *interims) pass(status int, fields textproto.MIMEHeader) error {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	if !in.done && status > http.StatusSwitchingProtocols { // 100 is sent when the content is first read
+	// 100 is sent when the content is first read.
+	if !in.done && in.sent < mostInterim && status > http.StatusSwitchingProtocols {
+		in.sent++
 		in.x.interim(status, http.Header(fields))
 	}
 	return nil
@@ -132,4 +185,24 @@ func (in *interims) close() {
 	in.mu.Lock()
 	in.done = true
 	in.mu.Unlock()
+}
+
+// expectedBody sends the 100 that an HTTP/1.1 client waits for before its content is first
+// read. net/http would do so by itself, but in the reader's goroutine, where an interim
+// response could be under way in another: both write to the connection.
+type expectedBody struct {
+	io.ReadCloser
+	in *interims // nil once the content has been read
+}
+
+func (b *expectedBody) Read(p []byte) (int, error) {
+	if in := b.in; in != nil {
+		b.in = nil
+		in.mu.Lock()
+		if !in.done {
+			in.x.w.WriteHeader(http.StatusContinue)
+		}
+		in.mu.Unlock()
+	}
+	return b.ReadCloser.Read(p)
 }

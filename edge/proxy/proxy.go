@@ -49,13 +49,12 @@ type Proxy struct {
 	cache *cache.Cache
 	now   func() time.Time
 	sites atomic.Pointer[Sites]
-	via   string // our member of a response's Via; the origin speaks HTTP/2
 	port  string
 }
 
 // New returns a proxy.
 func New(cfg Config) *Proxy {
-	p := &Proxy{cfg: cfg, cache: cfg.Cache, now: cfg.Now, via: "2 " + cfg.Node, port: strconv.Itoa(cfg.Port)}
+	p := &Proxy{cfg: cfg, cache: cfg.Cache, now: cfg.Now, port: strconv.Itoa(cfg.Port)}
 	if p.now == nil {
 		p.now = time.Now
 	}
@@ -101,7 +100,7 @@ func (p *Proxy) begin(w http.ResponseWriter, r *http.Request) *Exchange {
 		x.Early = !r.TLS.HandshakeComplete
 	}
 	if r.Body != nil && r.Body != http.NoBody {
-		r.Body = &countedBody{ReadCloser: r.Body, n: &x.received}
+		r.Body = &countedBody{ReadCloser: r.Body, n: &x.received, silent: &x.silent}
 		settleContent(r)
 	}
 	x.Client = p.client(r)

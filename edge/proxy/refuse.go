@@ -15,18 +15,21 @@ type refusal struct {
 	status int
 	reason cache.Reason
 	text   string
+	token  string // RFC 9209 error type; "" = the answer is no word about an origin
 }
 
 func (e *refusal) Error() string { return "proxy: " + e.text }
 
 var (
-	errUnknownHost = &refusal{http.StatusMisdirectedRequest, "unknown-host", "no site of this network has that name"}
+	errUnknownHost = &refusal{http.StatusMisdirectedRequest, "unknown-host", "no site of this network has that name", ""}
 	// RFC 9110 section 15.5.20: the client may try again on a connection of its own.
-	errOtherPolicy  = &refusal{http.StatusMisdirectedRequest, "tls-policy", "that site has another TLS policy than this connection's"}
-	errMethod       = &refusal{http.StatusMethodNotAllowed, "method", "CONNECT and TRACE are not served"}
-	errTooEarly     = &refusal{http.StatusTooEarly, "early-data", "send this request again after the handshake (RFC 8470)"}
-	errTarget       = &refusal{http.StatusBadRequest, "target", "the request target is malformed"}
-	errOnlyIfCached = &refusal{http.StatusGatewayTimeout, cache.ReasonOnlyIfCached, "nothing is stored for only-if-cached"}
+	errOtherPolicy  = &refusal{http.StatusMisdirectedRequest, "tls-policy", "that site has another TLS policy than this connection's", ""}
+	errMethod       = &refusal{http.StatusMethodNotAllowed, "method", "CONNECT and TRACE are not served", ""}
+	errTooEarly     = &refusal{http.StatusTooEarly, "early-data", "send this request again after the handshake (RFC 8470)", ""}
+	errTarget       = &refusal{http.StatusBadRequest, "target", "the request target is malformed", ""}
+	errSilent       = &refusal{http.StatusRequestTimeout, "client-silent", "the request's content stopped coming", ""}
+	errLoop         = &refusal{http.StatusBadGateway, "loop", "this request came back to a node that had sent it on", "proxy_loop_detected"}
+	errOnlyIfCached = &refusal{http.StatusGatewayTimeout, cache.ReasonOnlyIfCached, "nothing is stored for only-if-cached", ""}
 )
 
 // originError is what an error of an origin's RoundTripper may say of itself.
@@ -48,6 +51,9 @@ func (p *Proxy) refuse(x *Exchange, err error) {
 	var no *refusal
 	if errors.As(err, &no) {
 		x.Verdict, x.Reason = cache.Refused, no.reason
+		if no.token != "" {
+			x.w.Header()["Proxy-Status"] = []string{p.cfg.Node + "; error=" + no.token}
+		}
 		p.page(x, no.status, no.text)
 		return
 	}
@@ -56,33 +62,49 @@ func (p *Proxy) refuse(x *Exchange, err error) {
 		x.Reason, x.Status = "client-gone", statusClientGone
 		panic(http.ErrAbortHandler)
 	}
-	status, token := x.blame(err)
-	x.w.Header()["Proxy-Status"] = []string{p.cfg.Node + "; error=" + token}
+	if x.silent.Load() { // RFC 9110 section 15.5.9
+		x.Reason = errSilent.reason
+		p.page(x, errSilent.status, errSilent.text)
+		return
+	}
+	status, said := x.blame(err)
+	x.w.Header()["Proxy-Status"] = []string{p.cfg.Node + said}
 	x.w.Header()["Cache-Status"] = []string{p.cfg.Node + "; fwd=" + x.forwardWord()}
-	p.page(x, status, "the origin gave no answer ("+token+")")
+	p.page(x, status, "the origin gave no answer")
 }
 
-// blame takes status, RFC 9209 token and log word from an error of the origin's.
-func (x *Exchange) blame(err error) (status int, token string) {
-	var fault originError
+// blame takes the status for the client, the parameter of Proxy-Status (RFC 9209) and the
+// word for the log from what went wrong.
+func (x *Exchange) blame(err error) (status int, said string) {
+	var (
+		fault    originError
+		answered cache.StatusError
+		panicked *cache.PanicError
+	)
 	switch {
 	case errors.As(err, &fault):
 		x.Reason = cache.Reason(fault.Reason())
-		return fault.Status(), fault.ProxyStatus()
+		return fault.Status(), "; error=" + fault.ProxyStatus()
+	case errors.As(err, &answered):
+		x.Reason, x.upstream = cache.ReasonOriginError, int(answered)
+		return int(answered), "; received-status=" + strconv.Itoa(int(answered)) // section 2.1.4
+	case errors.As(err, &panicked):
+		x.Reason = "panic"
+		return http.StatusInternalServerError, "; error=proxy_internal_error"
 	case errors.Is(err, cache.ErrLength):
 		x.Reason = "origin-length"
-		return http.StatusBadGateway, "http_response_incomplete"
+		return http.StatusBadGateway, "; error=http_response_incomplete"
 	case errors.Is(err, context.DeadlineExceeded):
 		x.Reason = "origin-timeout"
-		return http.StatusGatewayTimeout, "http_response_timeout"
+		return http.StatusGatewayTimeout, "; error=http_response_timeout"
 	}
-	x.Reason = "origin-error"
-	var word interface{ Reason() string }
-	if errors.As(err, &word) {
-		x.Reason = cache.Reason(word.Reason())
-	}
-	return http.StatusBadGateway, "http_protocol_error"
+	x.Reason = cache.ReasonOriginError
+	return http.StatusBadGateway, "; error=http_protocol_error"
 }
+
+// allowed is what Allow says of this node. Which methods a resource has is its origin's
+// to say.
+const allowed = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 
 // page writes a short answer of the edge's own.
 func (p *Proxy) page(x *Exchange, status int, text string) {
@@ -92,7 +114,7 @@ func (p *Proxy) page(x *Exchange, status int, text string) {
 	h["Cache-Control"] = []string{"no-store"}
 	h["Content-Length"] = []string{strconv.Itoa(len(body))}
 	if status == http.StatusMethodNotAllowed {
-		h["Allow"] = []string{"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"}
+		h["Allow"] = []string{allowed}
 	}
 	p.sign(x, h)
 	x.begin(status)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
@@ -24,12 +25,21 @@ func (p *Proxy) serve(x *Exchange, s *Served, verdict cache.Verdict, why cache.R
 		return
 	}
 	guard := p.guard(x)
-	s.Object.Body.Range(s.Offset, s.Length, func(piece []byte) bool {
-		guard.arm()
-		return x.write(piece) == nil
+	s.Object.Body.Range(s.Offset, s.Length, func(chunk []byte) bool {
+		for piece := range slices.Chunk(chunk, mostPiece) {
+			guard.arm()
+			if x.write(piece) != nil {
+				return false
+			}
+		}
+		return true
 	})
 	guard.disarm()
 }
+
+// mostPiece is the most that is written under one deadline: a slow client has time for
+// this much, however large a store's chunks are.
+const mostPiece = 64 << 10
 
 // selected sets the fields that depend on which part is sent. size is the whole body's
 // length, -1 when unknown.
@@ -42,7 +52,8 @@ func (x *Exchange) selected(h http.Header, s cache.Selection, size int64) {
 		}
 		return
 	case http.StatusRequestedRangeNotSatisfiable:
-		for _, name := range [...]string{"Content-Type", "Content-Encoding", "Content-Language", "Etag", "Last-Modified"} {
+		// Nor may the whole's lifetime apply to it: a cache on the way might store it.
+		for _, name := range [...]string{"Content-Type", "Content-Encoding", "Content-Language", "Etag", "Last-Modified", "Cache-Control", "Expires"} {
 			delete(h, name)
 		}
 		h["Content-Range"] = []string{s.Range}
@@ -89,6 +100,9 @@ func (p *Proxy) sign(x *Exchange, h http.Header) {
 	if p.cfg.AltSvc != "" && x.r.ProtoMajor < 3 {
 		h["Alt-Svc"] = []string{p.cfg.AltSvc}
 	}
+	if _, ok := h["Content-Type"]; !ok {
+		h["Content-Type"] = nil // keep net/http from guessing one
+	}
 	x.FirstByte = p.now().Sub(x.Start)
 }
 
@@ -130,8 +144,6 @@ func (x *Exchange) forwardWord() string {
 	switch {
 	case x.Reason == cache.ReasonMethod:
 		return "method"
-	case x.Reason == cache.ReasonRange && x.Verdict == cache.Bypass:
-		return "partial"
 	case x.Verdict == cache.Stale || x.stale:
 		return "stale"
 	case x.variant && x.Verdict == cache.Miss:
@@ -167,7 +179,7 @@ func (p *Proxy) copyStream(x *Exchange, r *cache.Reader, s cache.Selection) {
 			x.breakOff(err)
 		}
 		guard.arm()
-		if x.write(piece) != nil || rc.Flush() != nil {
+		if x.write(piece) != nil || flush(rc) != nil {
 			return
 		}
 	}
@@ -183,6 +195,14 @@ func (x *Exchange) breakOff(err error) {
 		x.blame(err)
 	}
 	panic(http.ErrAbortHandler)
+}
+
+// flush sends what was written. A writer that cannot is no reason to stop.
+func flush(rc *http.ResponseController) error {
+	if err := rc.Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return err
+	}
+	return nil
 }
 
 // A writeGuard gives each piece of a response its time to be taken by the client. On

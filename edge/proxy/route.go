@@ -70,10 +70,21 @@ func (t *Sites) Of(authority string) *Site {
 	if s := t.exact[host]; s != nil {
 		return s
 	}
-	if _, parent, ok := strings.Cut(host, "."); ok {
+	if label, parent, ok := strings.Cut(host, "."); ok && isLabel(label) {
 		return t.wildcard[parent]
 	}
 	return nil
+}
+
+// isLabel reports whether s may be a label of a host name. What a wildcard matches is the
+// client's to choose, and goes into fields for the origin.
+func isLabel(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; !('a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '-' || c == '_') {
+			return false
+		}
+	}
+	return s != "" && len(s) <= 63 // RFC 1035 section 2.3.4
 }
 
 // splitPort cuts ":port" off an authority; an IPv6 literal keeps its brackets.
@@ -88,7 +99,7 @@ func splitPort(authority string) (host, port string) {
 // A plan is what the edge means to do for a request.
 type plan struct {
 	site   *Site
-	target string // normalised
+	target string // normalised; what the origin is asked
 	key    cache.Key
 	policy cache.Policy
 	bypass cache.Reason // why the cache is left out; "" = it is asked
@@ -126,10 +137,10 @@ func (p *Proxy) planFor(v RequestView) (plan, error) {
 		}
 		target = "*"
 	}
-	pl.target = target
+	asked := target
 	for i := range site.Rules {
 		if rule := &site.Rules[i]; rule.matches(target) {
-			pl.target = rule.Query.apply(target)
+			target = rule.Query.apply(target)
 			if rule.TTL != nil {
 				pl.policy.TTL = rule.TTL
 			}
@@ -146,8 +157,15 @@ func (p *Proxy) planFor(v RequestView) (plan, error) {
 	case len(v.Values("If-Match")) > 0 || len(v.Values("If-Unmodified-Since")) > 0:
 		pl.bypass = cache.ReasonPrecondition
 	}
-	pl.key = cache.Key{Site: site.Name, Class: cache.ClassGet, Path: pl.target}
+	// Where an answer may be stored, the origin is asked what the key says and no more.
+	// Elsewhere nothing is taken from the request; the key tells what it invalidates.
+	if pl.target = target; pl.bypass != "" {
+		pl.target = asked
+	}
+	pl.key = cache.Key{Site: site.Name, Class: cache.ClassGet, Path: target}
+	pl.policy.Opaque = opaqueMerged
 	if !site.MergeSchemes {
+		pl.policy.Opaque = opaque
 		pl.key.Scheme = "http"
 		if v.Secure() {
 			pl.key.Scheme = "https"
@@ -161,6 +179,9 @@ func (p *Proxy) route(x *Exchange) (plan, error) {
 	pl, err := p.planFor(view{x.r})
 	if pl.site != nil {
 		x.Site = pl.site.Name
+	}
+	if err == nil && p.loops(x.r) {
+		err = errLoop
 	}
 	return pl, err
 }

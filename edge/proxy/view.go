@@ -1,8 +1,10 @@
 package proxy
 
 import (
+	"errors"
 	"io"
 	"net/http"
+	"os"
 	"sync/atomic"
 )
 
@@ -44,7 +46,8 @@ func (v view) Target() string {
 func (v view) Values(name string) []string { return v.Request.Header[name] }
 
 func (v view) Content() bool {
-	return v.Request.ContentLength != 0 && v.Request.Body != http.NoBody
+	r := v.Request
+	return r.ContentLength != 0 && r.Body != nil && r.Body != http.NoBody
 }
 
 func (v view) ServerName() string {
@@ -90,14 +93,19 @@ func (b *peekedBody) Read(p []byte) (int, error) {
 	return b.ReadCloser.Read(p)
 }
 
-// countedBody counts what is read of a request's content.
+// countedBody counts what is read of a request's content, and remembers that it went
+// silent. The transport reads it in a goroutine of its own.
 type countedBody struct {
 	io.ReadCloser
-	n *atomic.Int64 // read by the transport's goroutine
+	n      *atomic.Int64
+	silent *atomic.Bool
 }
 
 func (b *countedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	b.n.Add(int64(n))
+	if err != nil && errors.Is(err, os.ErrDeadlineExceeded) {
+		b.silent.Store(true)
+	}
 	return n, err
 }

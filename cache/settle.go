@@ -1,0 +1,196 @@
+package cache
+
+import (
+	"net/http"
+	"slices"
+	"time"
+)
+
+// This file holds the calls by which a fill settles: each decides first what the store
+// gets, then tells the readers. So whoever is told finds the store as it says.
+
+// stream makes the field section known. why is set where the response may be shared by
+// those who wait but is not to be stored.
+func (f *Fill) stream(o *Object, resp *http.Response, why Reason, received time.Time) {
+	if why == "" && len(o.Vary) > 0 {
+		f.plantSignpost(o)
+	} else {
+		o.Key = o.Key.Primary()
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.state, f.object, f.reason, f.wait = Streaming, o, why, received.Sub(f.start)
+	f.length = resp.ContentLength
+	f.broadcast()
+}
+
+// plantSignpost gives o the key of its variant and moves the flight there, so that
+// requests which look from now on find the signpost and then the flight.
+//
+// A signpost that names more fields than this response does stays: a narrower choice of
+// variants is never wrong, and where an origin's short and long answers disagree on Vary
+// each would otherwise throw out the others. Any other one is replaced, and what lies
+// behind it is forgotten.
+func (f *Fill) plantSignpost(o *Object) {
+	c, primary := f.c, o.Key.Primary()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	post := c.store.Get(primary)
+	if post == nil || post.Kind != Signpost || !covers(post.Vary, o.Vary) {
+		post = &Object{Key: primary, Kind: Signpost, Vary: o.Vary, Epoch: c.epochs.Add(1)}
+		if !f.gone {
+			c.store.Put(post)
+		}
+	}
+	o.Key = primary
+	o.Key.Vary = variant(post, f.want.Request)
+	o.Vary = nil
+	f.mu.Lock()
+	f.signpost = post
+	f.mu.Unlock()
+	if c.flights[f.key] == f {
+		delete(c.flights, f.key)
+		if _, taken := c.flights[o.Key]; !taken {
+			f.key = o.Key
+			c.flights[f.key] = f
+		}
+	}
+}
+
+// covers reports whether all of names are among post's, both sorted.
+func covers(post, names []string) bool {
+	for _, name := range names {
+		if _, ok := slices.BinarySearch(post, name); !ok {
+			return false
+		}
+	}
+	return true
+}
+
+// refreshed settles the fill with a confirmed object. why is set where it answers the
+// leader alone.
+func (f *Fill) refreshed(o *Object, why Reason, received time.Time) {
+	if why == "" {
+		f.land(o)
+	} else {
+		f.land(f.pass(o.Key, received))
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.state, f.object, f.reason, f.wait, f.length = Refreshed, o, why, received.Sub(f.start), o.Body.Len()
+	f.end()
+}
+
+// alone hands the response to the leader; those who wait, and for a while those who
+// come, ask for themselves.
+func (f *Fill) alone(resp *http.Response, why Reason, received time.Time) {
+	var marker *Object
+	if resp.StatusCode != http.StatusTooEarly { // that is about the leader's early data alone
+		marker = f.pass(f.want.Look.Key, received)
+	}
+	f.land(marker)
+	f.mu.Lock()
+	f.state, f.reason, f.wait, f.done = Alone, why, received.Sub(f.start), true
+	for r := range f.readers {
+		if r.leader {
+			f.response = resp
+		}
+	}
+	left := f.response == nil
+	f.broadcast()
+	f.mu.Unlock()
+	if left {
+		resp.Body.Close()
+		f.cancel()
+	}
+}
+
+// passLifetime is how long requests for a key whose response could not be reused go
+// past one another: short, because one response may have been an exception.
+const passLifetime = 5 * time.Second
+
+// pass returns the marker for a key whose response could not be reused, or nil where the
+// response says nothing of what others would get: a made-up Authorization must not throw
+// out what is stored.
+func (f *Fill) pass(k Key, received time.Time) *Object {
+	if f.want.Solo || len(f.want.Request.Values("Authorization")) > 0 {
+		return nil
+	}
+	return &Object{Key: k, Kind: Pass, Received: received, Lifetime: passLifetime}
+}
+
+// fail ends the fill without a whole response.
+func (f *Fill) fail(err error) {
+	f.land(nil)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.state == waiting {
+		f.state = Erred
+		f.wait = f.c.now().Sub(f.start)
+	}
+	f.err = err
+	f.end()
+}
+
+// finish ends a body that came whole, and stores it if it was kept.
+func (f *Fill) finish() {
+	var o *Object
+	f.mu.Lock()
+	if f.keep && f.reason == "" {
+		o = f.object.whole(f.chunks, f.size)
+	}
+	f.mu.Unlock()
+	f.land(o)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.end()
+}
+
+// end wakes all: nothing comes any more. f.mu is held.
+func (f *Fill) end() {
+	f.done = true
+	f.release()
+	f.broadcast()
+	f.cancel()
+}
+
+// land puts o, where there is one to put, and then removes the flight: a request that
+// comes between finds either.
+func (f *Fill) land(o *Object) {
+	c := f.c
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if o != nil && !f.gone && !c.newer(o) {
+		c.store.Put(o)
+	}
+	if c.flights[f.key] == f {
+		delete(c.flights, f.key)
+	}
+	primary := f.want.Look.Key.Primary()
+	delete(c.fills[primary], f)
+	if len(c.fills[primary]) == 0 {
+		delete(c.fills, primary)
+	}
+}
+
+// newer reports whether what is stored under o's key was asked for later than o: a slow
+// download must not replace it (RFC 9111 section 4: the most recent response counts).
+func (c *Cache) newer(o *Object) bool {
+	if o.Kind != Response {
+		return false
+	}
+	stored := c.store.Get(o.Key)
+	return stored != nil && stored.Kind == Response && stored.Request.After(o.Request)
+}
+
+// release gives back the budget. f.mu is held.
+func (f *Fill) release() {
+	f.c.held.Add(-f.held)
+	f.held = 0
+}
+
+// broadcast wakes all who wait. f.mu is held.
+func (f *Fill) broadcast() {
+	close(f.wake)
+	f.wake = make(chan struct{})
+}
