@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -10,176 +11,207 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"math/big"
-	"net/url"
 	"os"
 	"path/filepath"
 	"time"
 )
 
-// An Authority holds the two roots of a network. It stays where the operator is.
+const (
+	// authorityLife is how long the authorities last. Nodes hold their root, so a
+	// short life would be a date on which the fleet stops.
+	authorityLife = 10 * 365 * 24 * time.Hour
+
+	// leafLife is how long an identity or a local site certificate lasts.
+	leafLife = 90 * 24 * time.Hour
+
+	// renewBefore is how much life is left when one is renewed, and also how long
+	// after its end a gateway still takes an identity: a fleet whose hub or operator
+	// is away for weeks goes on serving.
+	renewBefore = 30 * 24 * time.Hour
+
+	// skew is how far a clock may be behind the authority's.
+	skew = time.Hour
+)
+
+// An Authority certifies. It is two authorities that never stand in for one another:
+// the fleet's, by which nodes know each other, and the sites', by which a client
+// trusts a local network. It lives where the operator is, in a folder of its own, and
+// is safe for concurrent use.
 type Authority struct {
 	network string
-	fleet   root
-	site    root
+	fleet   signer
+	site    signer
 	now     func() time.Time
 }
 
-type root struct {
+// A signer is one authority: its certificate and the key to it.
+type signer struct {
 	cert *x509.Certificate
+	pem  []byte
 	key  *ecdsa.PrivateKey
 }
 
-// OpenAuthority reads the authorities of network from dir, and makes them where dir has
-// none. What is there is never overwritten.
-func OpenAuthority(dir, network string, now func() time.Time) (*Authority, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("fleet: authority: %w", err)
+// OpenAuthority opens the authority in the folder dir (DIR/authority), and makes it
+// there when there is none. What exists is never overwritten: an authority of another
+// network, a key that is missing or that others can read are errors.
+func OpenAuthority(dir, network string) (*Authority, error) {
+	return openAuthority(dir, network, time.Now)
+}
+
+func openAuthority(dir, network string, now func() time.Time) (*Authority, error) {
+	if !isName(network) {
+		return nil, fmt.Errorf("fleet: network name %q is not 1 to 63 of a-z, 0-9 and -", network)
 	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("fleet: make folder of the authority: %w", err)
+	}
+	unlock, err := lock(dir)
+	if err != nil {
+		return nil, fmt.Errorf("fleet: lock the authority: %w", err)
+	}
+	defer unlock()
 	a := &Authority{network: network, now: now}
-	var err error
-	if a.fleet, err = openRoot(dir, "fleet-ca", network+" fleet authority", now); err != nil {
+	if a.fleet, err = a.signer(dir, "fleet"); err != nil {
 		return nil, err
 	}
-	if a.site, err = openRoot(dir, "site-ca", network+" site authority", now); err != nil {
+	if a.site, err = a.signer(dir, "site"); err != nil {
 		return nil, err
 	}
 	return a, nil
 }
 
-// openRoot reads DIR/NAME.pem and NAME.key, or makes both.
-func openRoot(dir, name, title string, now func() time.Time) (root, error) {
-	certFile, keyFile := filepath.Join(dir, name+".pem"), filepath.Join(dir, name+".key")
-	certPEM, certErr := os.ReadFile(certFile)
-	keyPEM, keyErr := os.ReadFile(keyFile)
+// FleetCA returns the root by which nodes know each other, in PEM.
+func (a *Authority) FleetCA() []byte { return a.fleet.pem }
+
+// SiteCA returns the root by which clients trust local site certificates, in PEM. It
+// is never accepted between nodes.
+func (a *Authority) SiteCA() []byte { return a.site.pem }
+
+// signer opens or makes one authority. The key comes first, so a crash between the
+// two files leaves a key that has certified nothing, and the next start goes on from
+// there; a certificate without its key is a loss that only its owner can mend.
+func (a *Authority) signer(dir, kind string) (signer, error) {
+	keyPath, certPath := filepath.Join(dir, kind+"-ca.key"), filepath.Join(dir, kind+"-ca.pem")
+	_, certErr := os.Stat(certPath)
+	keyPEM, err := readPrivate(keyPath)
 	switch {
-	case errors.Is(certErr, fs.ErrNotExist) && errors.Is(keyErr, fs.ErrNotExist):
-		return makeRoot(certFile, keyFile, title, now())
-	case certErr != nil || keyErr != nil:
-		return root{}, fmt.Errorf("fleet: authority is incomplete, restore the missing file from a backup: %w", errors.Join(certErr, keyErr))
+	case errors.Is(err, fs.ErrNotExist) && certErr == nil:
+		return signer{}, fmt.Errorf("fleet: %s has no key beside it: restore %s-ca.key from a backup, or move the whole folder away to begin a new fleet, in which every node needs a new identity", certPath, kind)
+	case errors.Is(err, fs.ErrNotExist):
+		if keyPEM, err = newKey(); err == nil {
+			err = createFile(keyPath, keyPEM)
+		}
 	}
-	cert, err := parseCert(certPEM)
 	if err != nil {
-		return root{}, fmt.Errorf("fleet: %s: %w", certFile, err)
+		return signer{}, fmt.Errorf("fleet: key of the %s authority: %w", kind, err)
 	}
 	key, err := parseKey(keyPEM)
 	if err != nil {
-		return root{}, fmt.Errorf("fleet: %s: %w", keyFile, err)
+		return signer{}, fmt.Errorf("fleet: key of the %s authority in %s: %w", kind, keyPath, err)
+	}
+	if errors.Is(certErr, fs.ErrNotExist) {
+		made, err := a.root(kind, key)
+		if err == nil {
+			err = createFile(certPath, made)
+		}
+		if err != nil {
+			return signer{}, fmt.Errorf("fleet: make certificate of the %s authority: %w", kind, err)
+		}
+	}
+	certPEM, err := readFile(certPath)
+	if err != nil {
+		return signer{}, fmt.Errorf("fleet: certificate of the %s authority: %w", kind, err)
+	}
+	cert, err := parseCert(certPEM)
+	if err != nil {
+		return signer{}, fmt.Errorf("fleet: certificate of the %s authority in %s: %w", kind, certPath, err)
 	}
 	if !key.PublicKey.Equal(cert.PublicKey) {
-		return root{}, fmt.Errorf("fleet: %s is not the key of %s", keyFile, certFile)
+		return signer{}, fmt.Errorf("fleet: %s-ca.pem and %s-ca.key in %s do not belong together; restore both from one backup", kind, kind, dir)
 	}
-	return root{cert, key}, nil
+	if org := cert.Subject.Organization; len(org) != 1 || org[0] != a.network {
+		return signer{}, fmt.Errorf("fleet: the authority in %s is of network %q, the network file says %q; give the network its name back, or use another folder", dir, org, a.network)
+	}
+	if a.now().After(cert.NotAfter) {
+		return signer{}, fmt.Errorf("fleet: the %s authority in %s ended on %s; move the folder away to begin a new one", kind, dir, cert.NotAfter.Format(time.DateOnly))
+	}
+	return signer{cert: cert, pem: certPEM, key: key}, nil
 }
 
-func makeRoot(certFile, keyFile, title string, now time.Time) (root, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return root{}, err
-	}
+// root makes the certificate of an authority.
+func (a *Authority) root(kind string, key *ecdsa.PrivateKey) ([]byte, error) {
+	now := a.now()
 	template := &x509.Certificate{
-		SerialNumber: serial(), Subject: pkix.Name{CommonName: title},
-		NotBefore: now.Add(-clockSkew), NotAfter: now.Add(rootLifetime),
-		IsCA: true, BasicConstraintsValid: true, MaxPathLenZero: true,
-		KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
+		Subject:               pkix.Name{CommonName: "hither " + kind + " authority", Organization: []string{a.network}},
+		NotBefore:             now.Add(-skew),
+		NotAfter:              now.Add(authorityLife),
+		KeyUsage:              x509.KeyUsageCertSign,
+		BasicConstraintsValid: true,
+		IsCA:                  true,
+		MaxPathLenZero:        true,
 	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		return root{}, err
+	if kind == "fleet" {
+		// RFC 5280 section 4.2.1.10: whoever steals this key can forge nodes, but no
+		// name of anything else.
+		template.PermittedDNSDomainsCritical = true
+		template.PermittedDNSDomains = []string{domain(a.network)}
 	}
-	cert, err := x509.ParseCertificate(der)
-	if err != nil {
-		return root{}, err
-	}
-	keyPEM, err := encodeKey(key)
-	if err != nil {
-		return root{}, err
-	}
-	// The key first: a certificate without its key could be handed out and never used.
-	if err := write(keyFile, keyPEM); err != nil {
-		return root{}, err
-	}
-	return root{cert, key}, write(certFile, encodeCert(der))
+	return sign(template, template, &key.PublicKey, key)
 }
 
-// issue signs a leaf for both sides of a connection.
-func (r root) issue(template *x509.Certificate, now time.Time, lifetime time.Duration) (chain, key []byte, err error) {
-	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return nil, nil, err
+// leaf certifies a key for what the template says, from now on and for leafLife.
+func (s signer) leaf(now time.Time, template *x509.Certificate, public crypto.PublicKey) ([]byte, error) {
+	template.NotBefore = now.Add(-skew)
+	template.NotAfter = now.Add(leafLife)
+	if template.NotAfter.After(s.cert.NotAfter) {
+		template.NotAfter = s.cert.NotAfter
 	}
-	template.SerialNumber = serial()
-	template.NotBefore, template.NotAfter = now.Add(-clockSkew), now.Add(lifetime)
 	template.KeyUsage = x509.KeyUsageDigitalSignature
 	template.BasicConstraintsValid = true
-	der, err := x509.CreateCertificate(rand.Reader, template, r.cert, &k.PublicKey, r.key)
+	return sign(template, s.cert, public, s.key)
+}
+
+func sign(template, parent *x509.Certificate, public crypto.PublicKey, key *ecdsa.PrivateKey) ([]byte, error) {
+	der, err := x509.CreateCertificate(rand.Reader, template, parent, public, key)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	key, err = encodeKey(k)
-	return encodeCert(der), key, err
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), nil
 }
 
-// issueNode signs a node's certificate.
-func (a *Authority) issueNode(p Peer) (chain, key []byte, err error) {
-	return a.fleet.issue(&x509.Certificate{
-		Subject: pkix.Name{CommonName: p.String()}, URIs: []*url.URL{p.uri()}, DNSNames: []string{p.serverName()},
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth},
-	}, a.now(), NodeLifetime)
-}
-
-// IssueSite signs a certificate for a host name or a wildcard, for sites whose
-// certificate is local.
-func (a *Authority) IssueSite(name string) (chain, key []byte, err error) {
-	return a.site.issue(&x509.Certificate{
-		Subject: pkix.Name{CommonName: name}, DNSNames: []string{name}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-	}, a.now(), siteLifetime)
-}
-
-// SiteRoot is the site authority's certificate in PEM: what curl is told to trust.
-func (a *Authority) SiteRoot() []byte { return encodeCert(a.site.cert.Raw) }
-
-// fleetRoot is what nodes trust.
-func (a *Authority) fleetRoot() []byte { return encodeCert(a.fleet.cert.Raw) }
-
-// serial is 127 random bits, which needs no record (RFC 5280 section 4.1.2.2).
-func serial() *big.Int {
-	n, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127))
+// newKey makes a P-256 key, in PEM.
+func newKey() ([]byte, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		panic(err) // crypto/rand does not fail
+		return nil, err
 	}
-	return n.Add(n, big.NewInt(1))
-}
-
-func encodeCert(der []byte) []byte {
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
-}
-
-func encodeKey(k *ecdsa.PrivateKey) ([]byte, error) {
-	der, err := x509.MarshalPKCS8PrivateKey(k)
-	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), err
-}
-
-func parseCert(data []byte) (*x509.Certificate, error) {
-	block, _ := pem.Decode(data)
-	if block == nil || block.Type != "CERTIFICATE" {
-		return nil, errors.New("no PEM certificate in it")
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return nil, err
 	}
-	return x509.ParseCertificate(block.Bytes)
+	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), nil
 }
 
 func parseKey(data []byte) (*ecdsa.PrivateKey, error) {
 	block, _ := pem.Decode(data)
 	if block == nil || block.Type != "PRIVATE KEY" {
-		return nil, errors.New("no PEM private key in it")
+		return nil, errors.New("not a private key in PEM")
 	}
-	k, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	parsed, err := x509.ParsePKCS8PrivateKey(block.Bytes)
 	if err != nil {
 		return nil, err
 	}
-	key, ok := k.(*ecdsa.PrivateKey)
-	if !ok {
-		return nil, fmt.Errorf("a %T where an ECDSA key belongs", k)
+	key, ok := parsed.(*ecdsa.PrivateKey)
+	if !ok || key.Curve != elliptic.P256() {
+		return nil, errors.New("not an ECDSA key on P-256")
 	}
 	return key, nil
+}
+
+func parseCert(data []byte) (*x509.Certificate, error) {
+	block, _ := pem.Decode(data)
+	if block == nil || block.Type != "CERTIFICATE" {
+		return nil, errors.New("not a certificate in PEM")
+	}
+	return x509.ParseCertificate(block.Bytes)
 }

@@ -1,65 +1,93 @@
-// Package fleet is what makes machines one network: the authorities, an identity for each
-// node, mutual TLS between nodes, and the network file's revisions that a node keeps.
-//
-// Two authorities are kept apart. The fleet authority signs nodes and nothing else;
-// every link between nodes trusts it alone. The site authority signs the certificates of
-// sites that have no public ones; clients trust it, nodes never do.
+// Package fleet is what makes many nodes one network. It holds the fleet's identities
+// (the authorities, the certificate by which each node proves its role and name, and
+// mutual TLS between nodes), the folders that `hither fleet init` and `hither up` make,
+// and the revisions of the network file that a node keeps.
 package fleet
 
 import (
+	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
-	"time"
 )
 
-// Lifetimes of what the authorities sign.
+// The roles of nodes.
 const (
-	NodeLifetime   = 90 * 24 * time.Hour // of a node's certificate
-	RenewBefore    = 30 * 24 * time.Hour // left, when a node's certificate is made anew
-	Grace          = 30 * 24 * time.Hour // past its end, while a gateway still takes an edge's certificate
-	siteLifetime   = 90 * 24 * time.Hour // of a site's certificate
-	rootLifetime   = 10 * 365 * 24 * time.Hour
-	clockSkew      = time.Hour // certificates are valid a little before they were made
-	uriScheme      = "hither"
-	internalZone   = "hither.internal"
-	identityFolder = "identity"
+	RoleEdge   = "edge"
+	RoleOrigin = "origin"
+	RoleDNS    = "dns"
 )
 
-// A Peer is who a node is, as its certificate says.
+// Peer is who stands at the other end of a connection between nodes.
 type Peer struct {
-	Network string
-	Role    string // edge, origin or dns
-	Name    string
+	Role    string // RoleEdge, RoleOrigin or RoleDNS
+	Name    string // of the PoP, the origin or the DNS server in the network file
+	Network string // the network's name
 }
 
-// String is the node's name among all nodes: ROLE-NAME.
+// String is ROLE-NAME, as the node's folder is called.
 func (p Peer) String() string { return p.Role + "-" + p.Name }
 
-// uri is the peer as the certificate's URI: hither://NETWORK/ROLE/NAME.
-func (p Peer) uri() *url.URL {
-	return &url.URL{Scheme: uriScheme, Host: p.Network, Path: "/" + p.Role + "/" + p.Name}
-}
-
-// serverName is the peer as the certificate's DNS name, which is what a dialer asks for.
+// serverName is the DNS name in a node's certificate, which a dialling node checks
+// (RFC 9525 section 6.3). The domain .internal is reserved for private use, so no
+// public authority certifies it.
 func (p Peer) serverName() string {
-	return p.Name + "." + p.Role + "." + p.Network + "." + internalZone
+	return p.Name + "." + p.Role + "." + domain(p.Network)
 }
 
-// errNoPeer: a certificate that is no node's.
-var errNoPeer = errors.New("fleet: certificate names no node")
+// domain is above the names of all nodes of a network.
+func domain(network string) string { return network + ".hither.internal" }
 
-// peerOf reads a node's certificate. It verifies nothing.
-func peerOf(c *x509.Certificate) (Peer, error) {
-	if len(c.URIs) != 1 || c.URIs[0].Scheme != uriScheme {
-		return Peer{}, errNoPeer
+// uri is the name in a node's certificate that says role and name apart.
+func (p Peer) uri() *url.URL {
+	return &url.URL{Scheme: "hither", Host: p.Network, Path: "/" + p.Role + "/" + p.Name}
+}
+
+// check says whether a Peer can be certified.
+func (p Peer) check() error {
+	if !slices.Contains([]string{RoleEdge, RoleOrigin, RoleDNS}, p.Role) {
+		return fmt.Errorf("role %q is not edge, origin or dns", p.Role)
 	}
-	u := c.URIs[0]
-	parts := strings.Split(u.Path, "/")
-	if len(parts) != 3 || parts[0] != "" || u.Host == "" || parts[1] == "" || parts[2] == "" {
-		return Peer{}, fmt.Errorf("%w: %s", errNoPeer, u)
+	for _, s := range []string{p.Name, p.Network} {
+		if !isName(s) {
+			return fmt.Errorf("%q is not a name of 1 to 63 of a-z, 0-9 and -", s)
+		}
 	}
-	return Peer{Network: u.Host, Role: parts[1], Name: parts[2]}, nil
+	return nil
+}
+
+// isName holds names to what the network file allows, for they come from certificates
+// too and become parts of paths, metrics and subjects.
+func isName(s string) bool {
+	return s != "" && len(s) <= 63 && s[0] != '-' && s[len(s)-1] != '-' &&
+		!strings.ContainsFunc(s, func(r rune) bool {
+			return (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '-'
+		})
+}
+
+// PeerOf returns who stands at the other end of a connection whose handshake was made
+// with [Identity.ClientTLS] or [Identity.ServerTLS]; those have verified the
+// certificate that it reads.
+func PeerOf(cs tls.ConnectionState) (Peer, error) {
+	if len(cs.PeerCertificates) == 0 {
+		return Peer{}, errors.New("fleet: the peer showed no certificate")
+	}
+	return peerIn(cs.PeerCertificates[0])
+}
+
+// peerIn reads the identity that a certificate gives.
+func peerIn(cert *x509.Certificate) (Peer, error) {
+	if len(cert.URIs) != 1 || cert.URIs[0].Scheme != "hither" {
+		return Peer{}, errors.New("fleet: the certificate is not one of a node; it has no hither:// name")
+	}
+	u := cert.URIs[0]
+	role, name, _ := strings.Cut(strings.TrimPrefix(u.Path, "/"), "/")
+	p := Peer{Role: role, Name: name, Network: u.Host}
+	if err := p.check(); err != nil {
+		return Peer{}, fmt.Errorf("fleet: the certificate's name %q: %w", u, err)
+	}
+	return p, nil
 }

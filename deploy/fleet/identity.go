@@ -5,113 +5,116 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"os"
+	"io/fs"
 	"path/filepath"
-	"slices"
+	"sync/atomic"
 	"time"
+
+	"filippo.io/age"
+	"github.com/goccy/go-yaml"
 )
 
-// An Identity is what a node proves itself with, and whom it believes. It does not
-// change and may be used concurrently.
+// An Identity is who a node is, read from its bundle. It is safe for concurrent use.
 type Identity struct {
-	Peer
-	Certificate tls.Certificate
-	NotAfter    time.Time
+	Peer // who this node is to others
 
+	// Hub holds the addresses of the hub; empty when there is none.
+	Hub []string
+
+	// Age opens what was sealed for this node.
+	Age *age.X25519Identity
+
+	// Expired, when set, is called for every handshake in which a peer's certificate
+	// was accepted although it ended at notAfter. Set it before the first handshake; it
+	// is called from the goroutines of handshakes, at once for several.
+	Expired func(peer Peer, notAfter time.Time)
+
+	dir   string
 	roots *x509.CertPool
+	own   atomic.Pointer[tls.Certificate] // Leaf is set
+	now   func() time.Time
 }
 
-// LoadIdentity reads the bundle in a node's state folder, as [Init] wrote it.
-func LoadIdentity(state string) (*Identity, error) {
-	dir := filepath.Join(state, identityFolder)
-	pair, err := tls.LoadX509KeyPair(filepath.Join(dir, "node.pem"), filepath.Join(dir, "node.key"))
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("fleet: no identity in %s; make one with `hither fleet init --network FILE --out DIR` and give this node its folder DIR/nodes/ROLE-NAME as --state", state)
-	} else if err != nil {
-		return nil, fmt.Errorf("fleet: identity in %s: %w", dir, err)
+// LoadIdentity reads the bundle in dir (STATE/identity), as [Authority.Issue] wrote
+// it. An identity past its end loads: whether it is still taken is for the peer to say.
+func LoadIdentity(dir string) (*Identity, error) { return loadIdentity(dir, time.Now) }
+
+func loadIdentity(dir string, now func() time.Time) (*Identity, error) {
+	id := &Identity{dir: dir, now: now, roots: x509.NewCertPool()}
+	ca, err := readFile(filepath.Join(dir, "fleet-ca.pem"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("fleet: no identity in %s; `hither fleet init --network FILE --out OUT` makes one for each node, and OUT/nodes/ROLE-NAME is that node's state folder: %w", dir, err)
 	}
-	peer, err := peerOf(pair.Leaf)
 	if err != nil {
-		return nil, fmt.Errorf("fleet: identity in %s: %w", dir, err)
+		return nil, fmt.Errorf("fleet: load identity: %w", err)
 	}
-	pem, err := os.ReadFile(filepath.Join(dir, "fleet-ca.pem"))
+	if !id.roots.AppendCertsFromPEM(ca) {
+		return nil, fmt.Errorf("fleet: load identity: %s holds no certificate", filepath.Join(dir, "fleet-ca.pem"))
+	}
+	cert, peer, err := id.read()
 	if err != nil {
-		return nil, fmt.Errorf("fleet: identity: %w", err)
+		return nil, err
 	}
-	id := &Identity{Peer: peer, Certificate: pair, NotAfter: pair.Leaf.NotAfter, roots: x509.NewCertPool()}
-	if !id.roots.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("fleet: identity: no certificate in %s", filepath.Join(dir, "fleet-ca.pem"))
+	id.Peer = peer
+	id.own.Store(cert)
+
+	sealed, err := readFile(filepath.Join(dir, "age.key"))
+	if err != nil {
+		return nil, fmt.Errorf("fleet: load identity: %w", err)
 	}
+	if id.Age, err = parseAgeKey(sealed); err != nil {
+		return nil, fmt.Errorf("fleet: load identity: %s: %w", filepath.Join(dir, "age.key"), err)
+	}
+	data, err := readFile(filepath.Join(dir, "hub.yaml"))
+	if err != nil {
+		return nil, fmt.Errorf("fleet: load identity: %w", err)
+	}
+	var hub hubFile
+	if err := yaml.UnmarshalWithOptions(data, &hub, yaml.Strict()); err != nil {
+		return nil, fmt.Errorf("fleet: load identity: %s: %w", filepath.Join(dir, "hub.yaml"), err)
+	}
+	id.Hub = hub.URLs
 	return id, nil
 }
 
-// NeedsRenewal reports whether the certificate is in the last third of its life.
-func (id *Identity) NeedsRenewal(now time.Time) bool { return id.NotAfter.Sub(now) < RenewBefore }
-
-// ClientTLS is the configuration for dialing the node of that role and name: it shows
-// this node's certificate and takes no other node for the one meant. ALPN is the
-// caller's to set.
-func (id *Identity) ClientTLS(role, name string) *tls.Config {
-	return &tls.Config{
-		MinVersion:   tls.VersionTLS13,
-		Certificates: []tls.Certificate{id.Certificate},
-		RootCAs:      id.roots,
-		ServerName:   Peer{Network: id.Network, Role: role, Name: name}.serverName(),
-	}
-}
-
-// ServerTLS is the configuration for being dialed by nodes of the given roles. A
-// certificate of theirs that has expired is taken for the time of Grace, and expired,
-// if not nil, is told: a fleet must not stop because nobody renewed in time. ALPN is the
-// caller's to set.
-func (id *Identity) ServerTLS(expired func(Peer, time.Time), now func() time.Time, roles ...string) *tls.Config {
-	return &tls.Config{
-		MinVersion:   tls.VersionTLS13,
-		Certificates: []tls.Certificate{id.Certificate},
-		// The chain is verified below, where the time of grace is known.
-		ClientAuth: tls.RequireAnyClientCert,
-		// A resumed session would not be verified again.
-		SessionTicketsDisabled: true,
-		VerifyPeerCertificate: func(raw [][]byte, _ [][]*x509.Certificate) error {
-			return id.verify(raw, roles, now(), expired)
-		},
-	}
-}
-
-// verify holds a client's chain against the fleet authority and the roles allowed.
-func (id *Identity) verify(raw [][]byte, roles []string, now time.Time, expired func(Peer, time.Time)) error {
-	leaf, err := x509.ParseCertificate(raw[0])
+// read reads the certificate and its key, and checks that they belong together and to
+// the fleet.
+func (id *Identity) read() (*tls.Certificate, Peer, error) {
+	cert, err := tls.LoadX509KeyPair(filepath.Join(id.dir, "node.pem"), filepath.Join(id.dir, "node.key"))
 	if err != nil {
-		return fmt.Errorf("fleet: peer certificate: %w", err)
+		return nil, Peer{}, fmt.Errorf("fleet: load identity: %w", err)
 	}
-	at, late := now, false
-	if over := now.Sub(leaf.NotAfter); over > 0 && over <= Grace {
-		at, late = leaf.NotAfter, true
+	peer, err := peerIn(cert.Leaf)
+	if err != nil {
+		return nil, Peer{}, fmt.Errorf("fleet: load identity in %s: %w", id.dir, err)
 	}
-	options := x509.VerifyOptions{Roots: id.roots, CurrentTime: at, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}
-	if _, err := leaf.Verify(options); err != nil {
-		return fmt.Errorf("fleet: peer certificate: %w", err)
+	// The end of its life is no matter here, so it is checked at a time within.
+	if _, err := cert.Leaf.Verify(x509.VerifyOptions{
+		Roots: id.roots, CurrentTime: cert.Leaf.NotBefore, DNSName: peer.serverName(),
+		KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
+	}); err != nil {
+		return nil, Peer{}, fmt.Errorf("fleet: load identity in %s: node.pem is not of the fleet in fleet-ca.pem: %w", id.dir, err)
 	}
-	peer, err := peerOf(leaf)
-	switch {
-	case err != nil:
+	return &cert, peer, nil
+}
+
+// Reload reads a renewed certificate from the bundle. TLS configurations made before
+// use it for handshakes from now on. On an error, and when the bundle is now that of
+// another node, the old certificate stays.
+func (id *Identity) Reload() error {
+	cert, peer, err := id.read()
+	if err != nil {
 		return err
-	case peer.Network != id.Network:
-		return fmt.Errorf("fleet: peer %s is of network %q, not %q", peer, peer.Network, id.Network)
-	case !slices.Contains(roles, peer.Role):
-		return fmt.Errorf("fleet: peer %s may not connect here: its role is not one of %v", peer, roles)
 	}
-	if late && expired != nil {
-		expired(peer, leaf.NotAfter)
+	if peer != id.Peer {
+		return fmt.Errorf("fleet: reload identity in %s: it is now that of %v of network %s, and this node is %v of %s", id.dir, peer, peer.Network, id.Peer, id.Network)
 	}
+	id.own.Store(cert)
 	return nil
 }
 
-// PeerOf names the node at the other end of a connection made with ClientTLS or
-// ServerTLS, which have verified it.
-func PeerOf(cs tls.ConnectionState) (Peer, error) {
-	if len(cs.PeerCertificates) == 0 {
-		return Peer{}, errNoPeer
-	}
-	return peerOf(cs.PeerCertificates[0])
-}
+// NotAfter returns when the identity ends.
+func (id *Identity) NotAfter() time.Time { return id.own.Load().Leaf.NotAfter }
+
+// NeedsRenewal says whether fewer than 30 days of the identity are left.
+func (id *Identity) NeedsRenewal(now time.Time) bool { return needsRenewal(id.own.Load().Leaf, now) }

@@ -1,111 +1,113 @@
 package fleet
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
 
-	"filippo.io/age"
-	"github.com/goccy/go-yaml"
-
 	"hither/deploy"
 )
 
-// hubFile is hub.yaml of a bundle: where the node finds the fleet's bus.
-type hubFile struct {
-	URLs []string `yaml:"urls"`
+// Change is what [Init] did for one node.
+type Change struct {
+	Node string // ROLE-NAME
+	Dir  string // its state folder
+
+	// New is true when the node had no identity, Renewed when it had one near its end
+	// or of another fleet. Neither: what was there is kept.
+	New, Renewed bool
+
+	// Certificates are the hosts for which it got a new certificate of the site
+	// authority.
+	Certificates []string
 }
 
-// Init makes what a network needs under dir: the authorities in authority/, the site
-// authority's root in ca.pem, and one bundle per node in nodes/ROLE-NAME/identity. What
-// is there and still good is kept, so it may be run again after nodes were added or
-// when certificates come to their end. It returns the authorities.
-func Init(n *deploy.Network, dir string, now func() time.Time) (*Authority, error) {
-	a, err := OpenAuthority(filepath.Join(dir, "authority"), n.Name, now)
+// Init makes everything by which the nodes of a network know each other, in the folder
+// out: the authorities (authority/), a state folder with identity and local site
+// certificates for each node (nodes/ROLE-NAME/), and the root that clients trust
+// (ca.pem). file is the network file as it was read; a node that has no revision yet
+// gets it as its first, so that its folder alone is enough to start it.
+//
+// Init may be called again on the same folder: authorities and valid identities are
+// kept, missing ones are added, and those with fewer than 30 days left are renewed.
+// Nodes that are no longer in the network keep their folders.
+func Init(network *deploy.Network, file []byte, out string) ([]Change, error) {
+	return initAt(network, file, out, time.Now)
+}
+
+func initAt(network *deploy.Network, file []byte, out string, now func() time.Time) ([]Change, error) {
+	if err := os.MkdirAll(out, 0o700); err != nil {
+		return nil, fmt.Errorf("fleet: make folder: %w", err)
+	}
+	unlock, err := lock(out)
+	if err != nil {
+		return nil, fmt.Errorf("fleet: lock folder: %w", err)
+	}
+	defer unlock()
+	a, err := openAuthority(filepath.Join(out, "authority"), network.Name, now)
 	if err != nil {
 		return nil, err
 	}
-	if err := keep(filepath.Join(dir, "ca.pem"), a.SiteRoot()); err != nil {
-		return nil, err
+	if _, err := keepFile(filepath.Join(out, "ca.pem"), a.SiteCA()); err != nil {
+		return nil, fmt.Errorf("fleet: write root of the sites: %w", err)
 	}
-	for _, p := range Nodes(n) {
-		if err := a.bundle(p, n.Hub.URLs, filepath.Join(dir, "nodes", p.String())); err != nil {
+	var changes []Change
+	node := func(role, name string, hosts []string) error {
+		c, err := a.node(filepath.Join(out, "nodes"), Peer{role, name, network.Name}, network.Hub.URLs, hosts, file)
+		changes = append(changes, c)
+		return err
+	}
+	for i := range network.PoPs {
+		pop := &network.PoPs[i]
+		if err := node(RoleEdge, pop.Name, localHosts(network, pop)); err != nil {
 			return nil, err
 		}
 	}
-	return a, nil
-}
-
-// Nodes lists every node of a network.
-func Nodes(n *deploy.Network) []Peer {
-	var nodes []Peer
-	for i := range n.Origins {
-		nodes = append(nodes, Peer{n.Name, "origin", n.Origins[i].Name})
-	}
-	for i := range n.PoPs {
-		nodes = append(nodes, Peer{n.Name, "edge", n.PoPs[i].Name})
-	}
-	for i := range n.DNS.Servers {
-		nodes = append(nodes, Peer{n.Name, "dns", n.DNS.Servers[i].Name})
-	}
-	return nodes
-}
-
-// bundle writes a node's identity where it has none that is good.
-func (a *Authority) bundle(p Peer, hub []string, state string) error {
-	dir := filepath.Join(state, identityFolder)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("fleet: bundle of %s: %w", p, err)
-	}
-	if err := keep(filepath.Join(dir, "fleet-ca.pem"), a.fleetRoot()); err != nil {
-		return err
-	}
-	urls, err := yaml.Marshal(hubFile{hub})
-	if err != nil {
-		return err
-	}
-	if err := keep(filepath.Join(dir, "hub.yaml"), urls); err != nil {
-		return err
-	}
-	// The age key is what secrets are sealed to: making it anew would lose them.
-	ageFile := filepath.Join(dir, "age.key")
-	if _, err := os.Stat(ageFile); os.IsNotExist(err) {
-		k, err := age.GenerateX25519Identity()
-		if err != nil {
-			return err
-		}
-		if err := write(ageFile, []byte("# public key: "+k.Recipient().String()+"\n"+k.String()+"\n")); err != nil {
-			return err
+	for i := range network.Origins {
+		if err := node(RoleOrigin, network.Origins[i].Name, nil); err != nil {
+			return nil, err
 		}
 	}
-	if a.good(p, state) {
-		return nil
+	for i := range network.DNS.Servers {
+		if err := node(RoleDNS, network.DNS.Servers[i].Name, nil); err != nil {
+			return nil, err
+		}
 	}
-	chain, key, err := a.issueNode(p)
+	return changes, nil
+}
+
+// localHosts are the hosts that the PoP serves with certificates of the site authority.
+func localHosts(network *deploy.Network, pop *deploy.PoP) []string {
+	var hosts []string
+	for _, s := range network.SitesOf(pop) {
+		if s.TLS.Certificate.Source == deploy.CertificateLocal {
+			hosts = append(hosts, s.Hosts...)
+		}
+	}
+	return hosts
+}
+
+// node makes the state folder of one node.
+func (a *Authority) node(nodes string, p Peer, hub, hosts []string, file []byte) (Change, error) {
+	c := Change{Node: p.String(), Dir: filepath.Join(nodes, p.String())}
+	identity := filepath.Join(c.Dir, "identity")
+	_, err := os.Stat(filepath.Join(identity, "node.pem"))
+	had := err == nil
+	issued, err := a.Issue(identity, p.Role, p.Name, hub)
 	if err != nil {
-		return err
+		return c, err
 	}
-	if err := write(filepath.Join(dir, "node.key"), key); err != nil {
-		return err
+	c.New, c.Renewed = issued && !had, issued && had
+	if c.Certificates, err = a.IssueSite(filepath.Join(c.Dir, "certs"), hosts); err != nil {
+		return c, err
 	}
-	return write(filepath.Join(dir, "node.pem"), chain)
-}
-
-// good reports whether state has an identity of p, signed by this authority, that does
-// not need renewal.
-func (a *Authority) good(p Peer, state string) bool {
-	id, err := LoadIdentity(state)
-	if err != nil || id.Peer != p || id.NeedsRenewal(a.now()) {
-		return false
+	// A revision that the node accepted is its own to replace.
+	revisions := RevisionsIn(c.Dir)
+	if _, err := os.Stat(filepath.Join(revisions.dir, "current.yaml")); errors.Is(err, fs.ErrNotExist) {
+		return c, revisions.Accept(file)
 	}
-	return id.Certificate.Leaf.CheckSignatureFrom(a.fleet.cert) == nil
-}
-
-// keep writes a file unless it has that content already.
-func keep(path string, data []byte) error {
-	if old, err := os.ReadFile(path); err == nil && string(old) == string(data) {
-		return nil
-	}
-	return write(path, data)
+	return c, nil
 }

@@ -1,92 +1,122 @@
 package fleet
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strconv"
-	"strings"
+
+	"hither/deploy"
 )
 
-// Revisions are the network files that a node has been given, in its state folder: the
-// one in use, the one before, and the last one it refused. A node starts with the one in
-// use when nobody tells it another. Not for concurrent use.
+// Revisions are the network files that a node keeps in its state folder, under
+// revision/: the current one, the one before, and the last that it refused, with the
+// reason. A node starts from them with nobody to ask. Only the node itself writes
+// there, one call at a time.
 type Revisions struct {
 	dir string
 }
 
-// OpenRevisions finds a node's revisions, and makes their folder.
-func OpenRevisions(state string) (*Revisions, error) {
-	r := &Revisions{dir: filepath.Join(state, "revision")}
-	if err := os.MkdirAll(r.dir, 0o700); err != nil {
-		return nil, fmt.Errorf("fleet: %w", err)
-	}
-	return r, nil
+// A Revision is a network file from the node's own folder.
+type Revision struct {
+	Network *deploy.Network
+	Data    []byte
+
+	// Damaged says why current.yaml could not be used, when this is previous.yaml
+	// instead; nil otherwise. It belongs in the log.
+	Damaged error
 }
 
-// ErrNoRevision: the node was never given a network file.
-var ErrNoRevision = errors.New("fleet: no network file in the state folder yet; give one with --network")
+// RevisionsIn returns the revisions of the node with that state folder.
+func RevisionsIn(state string) *Revisions {
+	return &Revisions{dir: filepath.Join(state, "revision")}
+}
 
-// Current returns the network file in use and its number.
-func (r *Revisions) Current() (data []byte, number int, err error) {
-	data, err = os.ReadFile(r.path("current.yaml"))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, 0, ErrNoRevision
-	} else if err != nil {
-		return nil, 0, fmt.Errorf("fleet: %w", err)
-	}
-	text, err := os.ReadFile(r.path("number"))
+// Current returns the last good revision: the current one or, if that was damaged on
+// disk, the one before. When there is none the error is fs.ErrNotExist.
+func (r *Revisions) Current() (*Revision, error) {
+	rev, err := r.load("current.yaml")
 	if err == nil {
-		number, err = strconv.Atoi(strings.TrimSpace(string(text)))
+		return rev, nil
 	}
-	if err != nil {
-		number = 1 // the count is for people; a lost one starts again
+	previous, err2 := r.load("previous.yaml")
+	if err2 == nil {
+		previous.Damaged = err
+		return previous, nil
 	}
-	return data, number, nil
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("fleet: no network file in %s; start the node once with --network FILE: %w", r.dir, fs.ErrNotExist)
+	}
+	return nil, err
 }
 
-// Accept makes data the file in use and returns its number: that of the one before and
-// one, or the same where data is the same.
-func (r *Revisions) Accept(data []byte) (int, error) {
-	old, number, err := r.Current()
+func (r *Revisions) load(name string) (*Revision, error) {
+	path := filepath.Join(r.dir, name)
+	data, err := readFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("fleet: read revision: %w", err)
+	}
+	n, err := deploy.Parse(path, data)
+	if err != nil {
+		return nil, fmt.Errorf("fleet: revision is damaged:\n%w", err)
+	}
+	return &Revision{Network: n, Data: data}, nil
+}
+
+// Accept makes data, which the node has checked and put into use, the current
+// revision, and the current one the previous. What was refused before is forgotten.
+// Accepting the current revision again changes nothing. A crash at any moment leaves a
+// current revision.
+func (r *Revisions) Accept(data []byte) error {
+	if err := r.accept(data); err != nil {
+		return fmt.Errorf("fleet: keep revision: %w", err)
+	}
+	return nil
+}
+
+func (r *Revisions) accept(data []byte) error {
+	if err := os.MkdirAll(r.dir, 0o700); err != nil {
+		return err
+	}
+	current := filepath.Join(r.dir, "current.yaml")
+	old, err := readFile(current)
 	switch {
-	case errors.Is(err, ErrNoRevision):
-		number = 0
-	case err != nil:
-		return 0, err
-	case bytes.Equal(old, data):
-		return number, r.clear()
-	default:
-		if err := write(r.path("previous.yaml"), old); err != nil {
-			return 0, err
+	case errors.Is(err, fs.ErrNotExist):
+		err = writeFile(current, data)
+	case err == nil && string(old) != string(data):
+		// First a copy, then the change, so that no moment is without a current one. A
+		// damaged file must not push out a good one.
+		if _, damaged := deploy.Parse(current, old); damaged == nil {
+			err = writeFile(filepath.Join(r.dir, "previous.yaml"), old)
+		}
+		if err == nil {
+			err = writeFile(current, data)
 		}
 	}
-	number++
-	if err := write(r.path("number"), []byte(strconv.Itoa(number)+"\n")); err != nil {
-		return 0, err
+	if err != nil {
+		return err
 	}
-	if err := write(r.path("current.yaml"), data); err != nil {
-		return 0, err
-	}
-	return number, r.clear()
-}
-
-// Refuse keeps data and why it was not taken, for the operator to read.
-func (r *Revisions) Refuse(data []byte, why error) error {
-	return errors.Join(write(r.path("refused.yaml"), data), write(r.path("refused.txt"), []byte(why.Error()+"\n")))
-}
-
-// clear forgets the refused file once another was taken.
-func (r *Revisions) clear() error {
-	for _, name := range [...]string{"refused.yaml", "refused.txt"} {
-		if err := os.Remove(r.path(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("fleet: %w", err)
+	for _, name := range []string{"refused.yaml", "refused.txt"} {
+		if err := os.Remove(filepath.Join(r.dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
 		}
 	}
 	return nil
 }
 
-func (r *Revisions) path(name string) string { return filepath.Join(r.dir, name) }
+// Refuse keeps data, which the node did not take, and why, for the operator to read
+// (refused.yaml, refused.txt). The current revision stays.
+func (r *Revisions) Refuse(data []byte, why error) error {
+	err := os.MkdirAll(r.dir, 0o700)
+	if err == nil {
+		err = writeFile(filepath.Join(r.dir, "refused.yaml"), data[:min(len(data), maxFile)])
+	}
+	if err == nil {
+		err = writeFile(filepath.Join(r.dir, "refused.txt"), []byte(why.Error()+"\n"))
+	}
+	if err != nil {
+		return fmt.Errorf("fleet: keep refused revision: %w", err)
+	}
+	return nil
+}

@@ -6,11 +6,11 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"hither/deploy"
+	"hither/deploy/fleet"
 )
 
 // checkDocument is the JSON of `hither check`.
@@ -76,7 +76,7 @@ func fleetCommand() *cobra.Command {
 			if err != nil {
 				return wrong(err)
 			}
-			if err := initialise(network, out, time.Now); err != nil {
+			if _, err := fleet.Init(network, data, out); err != nil {
 				return usage("%v", err)
 			}
 			for _, n := range nodesOf(out, network) {

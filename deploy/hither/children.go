@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"hither/deploy"
+	"hither/deploy/fleet"
 )
 
 // A group is the child processes of `hither up`, one per node. Each holds one end of a
@@ -229,7 +230,7 @@ func (g *group) reload() {
 	if err == nil {
 		var n *deploy.Network
 		if n, err = deploy.Parse(path, data); err == nil {
-			err = initialise(n, g.dir, time.Now)
+			_, err = fleet.Init(n, data, g.dir)
 		}
 		if err == nil {
 			g.signal(syscall.SIGHUP)

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"runtime/debug"
 
 	"github.com/spf13/cobra"
@@ -69,7 +70,7 @@ func originCommand() *cobra.Command {
 // A role is a node of some role, assembled.
 type role interface {
 	Run(context.Context) error
-	Reload(*deploy.Network, int) error
+	Reload(*deploy.Network) error
 	Refuse(error)
 }
 
@@ -77,7 +78,6 @@ type role interface {
 type given struct {
 	o        nodeOptions
 	network  *deploy.Network
-	revision int
 	identity *fleet.Identity
 	log      *slog.Logger
 	access   *accesslog.Log // nil = none
@@ -88,18 +88,15 @@ type given struct {
 func runNode(ctx context.Context, o nodeOptions, roleName string, assemble func(given) (role, error)) error {
 	node := roleName + "-" + o.name
 	log := ops.NewLogger(os.Stderr, o.level, node)
-	identity, err := fleet.LoadIdentity(o.state)
+	identity, err := fleet.LoadIdentity(filepath.Join(o.state, "identity"))
 	if err != nil {
 		return usage("%v", err)
 	}
 	if identity.Role != roleName || identity.Name != o.name {
 		return usage("the identity in %s is %s's, not %s's", o.state, identity.Peer, node)
 	}
-	revisions, err := fleet.OpenRevisions(o.state)
-	if err != nil {
-		return usage("%v", err)
-	}
-	network, number, err := o.load(revisions)
+	revisions := fleet.RevisionsIn(o.state)
+	network, err := o.load(revisions, log)
 	if err != nil {
 		return err
 	}
@@ -111,7 +108,7 @@ func runNode(ctx context.Context, o nodeOptions, roleName string, assemble func(
 		defer access.Close()
 	}
 	link := openLink(o.linkFD)
-	r, err := assemble(given{o, network, number, identity, log, access, link.ready})
+	r, err := assemble(given{o, network, identity, log, access, link.ready})
 	if err != nil {
 		return usage("%v", err)
 	}
@@ -134,31 +131,29 @@ func runNode(ctx context.Context, o nodeOptions, roleName string, assemble func(
 }
 
 // load reads the network file a node starts with: the one given, else its last good one.
-func (o nodeOptions) load(revisions *fleet.Revisions) (*deploy.Network, int, error) {
+func (o nodeOptions) load(revisions *fleet.Revisions, log *slog.Logger) (*deploy.Network, error) {
 	if o.network == "" {
-		data, number, err := revisions.Current()
+		current, err := revisions.Current()
 		if err != nil {
-			return nil, 0, usage("%v", err)
+			return nil, usage("%v", err)
 		}
-		network, err := deploy.Parse("revision/current.yaml", data)
-		if err != nil {
-			return nil, 0, wrong(err)
+		if current.Damaged != nil {
+			log.Error("the network file in use was damaged; starting with the one before it", "error", current.Damaged)
 		}
-		return network, number, nil
+		return current.Network, nil
 	}
 	data, err := os.ReadFile(o.network)
 	if err != nil {
-		return nil, 0, usage("--network: %v", err)
+		return nil, usage("--network: %v", err)
 	}
 	network, err := deploy.Parse(o.network, data)
 	if err != nil {
-		return nil, 0, wrong(errors.Join(err, revisions.Refuse(data, err)))
+		return nil, wrong(errors.Join(err, revisions.Refuse(data, err)))
 	}
-	number, err := revisions.Accept(data)
-	if err != nil {
-		return nil, 0, usage("%v", err)
+	if err := revisions.Accept(data); err != nil {
+		return nil, usage("%v", err)
 	}
-	return network, number, nil
+	return network, nil
 }
 
 // reload gives the role the network file as it is now. One that is bad, or that the
@@ -173,14 +168,12 @@ func (o nodeOptions) reload(revisions *fleet.Revisions, r role) error {
 	}
 	network, err := deploy.Parse(o.network, data)
 	if err == nil {
-		_, number, _ := revisions.Current()
-		err = r.Reload(network, number+1)
+		err = r.Reload(network)
 	}
 	if err != nil {
 		return errors.Join(err, revisions.Refuse(data, err))
 	}
-	_, err = revisions.Accept(data)
-	return err
+	return revisions.Accept(data)
 }
 
 // openAccessLog opens what --access-log names.
@@ -235,7 +228,7 @@ func newEdge(g given) (role, error) {
 	settings := g.network.EdgeOf(g.o.name)
 	ops.LimitMemory(int64(settings.Cache.MemoryLimit))
 	options := node.Options{
-		Name: g.o.name, State: g.o.state, Network: g.network, Revision: g.revision, Identity: g.identity,
+		Name: g.o.name, State: g.o.state, Network: g.network, Identity: g.identity,
 		Version: version(), Log: g.log, Ready: g.ready,
 	}
 	if g.access != nil {
@@ -246,7 +239,7 @@ func newEdge(g given) (role, error) {
 
 func newOrigin(g given) (role, error) {
 	return gateway.New(gateway.Options{
-		Name: g.o.name, State: g.o.state, Network: g.network, Revision: g.revision, Identity: g.identity,
+		Name: g.o.name, State: g.o.state, Network: g.network, Identity: g.identity,
 		Version: version(), Log: g.log, Ready: g.ready,
 	})
 }

@@ -10,12 +10,12 @@ import (
 	"path/filepath"
 	"runtime"
 	"syscall"
-	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
 	"hither/deploy"
+	"hither/deploy/fleet"
 )
 
 // upOptions are the flags of `hither up`.
@@ -62,11 +62,11 @@ func up(ctx context.Context, o upOptions, stdout, stderr io.Writer) error {
 		return err
 	}
 	defer unlock()
-	network, err := prepare(dir, o)
+	data, network, err := prepare(dir, o)
 	if err != nil {
 		return err
 	}
-	if err := initialise(network, dir, time.Now); err != nil {
+	if _, err := fleet.Init(network, data, dir); err != nil {
 		return usage("%v", err)
 	}
 	signals := make(chan os.Signal, 4)
@@ -119,39 +119,39 @@ func lock(dir string) (unlock func(), err error) {
 
 // prepare writes the network file on first start and loads it. Flags that shape the
 // file may change until somebody has edited it.
-func prepare(dir string, o upOptions) (*deploy.Network, error) {
+func prepare(dir string, o upOptions) ([]byte, *deploy.Network, error) {
 	if o.site != "" {
 		abs, err := filepath.Abs(o.site)
 		if err != nil {
-			return nil, usage("--site %s: %v", o.site, err)
+			return nil, nil, usage("--site %s: %v", o.site, err)
 		}
 		if info, err := os.Stat(abs); err != nil {
-			return nil, usage("--site: %v", err)
+			return nil, nil, usage("--site: %v", err)
 		} else if !info.IsDir() {
-			return nil, usage("--site %s is not a folder", o.site)
+			return nil, nil, usage("--site %s is not a folder", o.site)
 		}
 		o.site = abs
 	}
 	path := filepath.Join(dir, "network.yaml")
 	made, err := deploy.Local(deploy.LocalOptions{Net: o.net, Site: o.site, Origin: o.origin})
 	if err != nil {
-		return nil, usage("%v", err)
+		return nil, nil, usage("%v", err)
 	}
 	before, err := os.ReadFile(path)
 	switch {
 	case errors.Is(err, os.ErrNotExist), err == nil && unedited(dir, before):
 		if err := writeNetwork(dir, path, made); err != nil {
-			return nil, usage("%v", err)
+			return nil, nil, usage("%v", err)
 		}
 		before = made
 	case err != nil:
-		return nil, usage("%v", err)
+		return nil, nil, usage("%v", err)
 	case (o.site != "" || o.origin != "" || o.net != "") && string(before) != string(made):
-		return nil, usage("%s was edited by hand, so --site, --origin and --net do not apply: put the change there, or give --state another folder", path)
+		return nil, nil, usage("%s was edited by hand, so --site, --origin and --net do not apply: put the change there, or give --state another folder", path)
 	}
 	network, err := deploy.Parse(path, before)
 	if err != nil {
-		return nil, wrong(err)
+		return nil, nil, wrong(err)
 	}
-	return network, nil
+	return before, network, nil
 }

@@ -53,7 +53,7 @@ func limits(l deploy.EdgeLimits) listen.Limits {
 // poolConfig is how this node reaches an origin.
 func poolConfig(node string, o *deploy.Origin, id *fleet.Identity) pool.Config {
 	c := pool.Config{
-		Origin: o.Name, Node: node, TLS: id.ClientTLS("origin", o.Name), Protocol: o.Pool.Protocol,
+		Origin: o.Name, Node: node, TLS: id.ClientTLS(fleet.RoleOrigin, o.Name), Protocol: o.Pool.Protocol,
 		Connections: o.Pool.Connections, MaxAge: time.Duration(o.Pool.MaxAge), MaxWaiting: o.Limits.Waiting,
 		Connect: time.Duration(o.Limits.Connect), FirstByte: time.Duration(o.Limits.FirstByte), BodyIdle: time.Duration(o.Limits.Idle),
 	}

@@ -28,7 +28,6 @@ type Options struct {
 	Name     string          // the PoP's name in the network file
 	State    string          // the node's state folder, which has its certificates
 	Network  *deploy.Network // the file in use at start
-	Revision int             // its number
 	Identity *fleet.Identity // what the node proves itself with towards origins
 	Version  string          // of the program, for the status
 	Log      *slog.Logger    // required
@@ -61,7 +60,7 @@ type Node struct {
 
 	mu       sync.Mutex // guards what follows, and serialises Reload
 	network  *deploy.Network
-	revision int
+	revision int // counted since the process began: there is no hub that numbers files
 	refused  string
 	later    []string // settings changed in the file that need a new start
 	pairs    cert.Pairs
@@ -78,7 +77,7 @@ func New(o Options) (n *Node, err error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	n = &Node{o: o, edge: o.Network.EdgeOf(o.Name), drain: make(chan struct{}), network: o.Network, revision: o.Revision}
+	n = &Node{o: o, edge: o.Network.EdgeOf(o.Name), drain: make(chan struct{}), network: o.Network, revision: 1}
 	defer func() {
 		if err != nil {
 			n.close()
@@ -104,7 +103,7 @@ func New(o Options) (n *Node, err error) {
 	}
 	watchCache(n.metrics, n.cache, n.store)
 	n.metrics.MustRegister(poolCollector{n})
-	n.count.revision.Set(float64(o.Revision))
+	n.count.revision.Set(1)
 	n.expiries()
 	return n, n.operate(pop)
 }

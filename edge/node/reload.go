@@ -16,7 +16,7 @@ import (
 // at once for requests that begin afterwards, and no connection is dropped. Sockets,
 // sizes and limits need a new start, and the status says so. On an error nothing has
 // changed.
-func (n *Node) Reload(network *deploy.Network, revision int) error {
+func (n *Node) Reload(network *deploy.Network) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	pop := network.PoP(n.o.Name)
@@ -36,10 +36,11 @@ func (n *Node) Reload(network *deploy.Network, revision int) error {
 	n.proxy.SetSites(sitesOf(network, pop, pools))
 	n.retire(n.pools, pools)
 	n.later = restartNeeded(n.edge, network.EdgeOf(n.o.Name), n.o.Network.PoP(n.o.Name), pop)
-	n.network, n.revision, n.refused, n.pools = network, revision, "", pools
-	n.count.revision.Set(float64(revision))
+	n.network, n.refused, n.pools = network, "", pools
+	n.revision++
+	n.count.revision.Set(float64(n.revision))
 	n.expiries()
-	n.o.Log.Info("network file taken", "revision", revision, "at_next_start", n.later)
+	n.o.Log.Info("network file taken", "revision", n.revision, "at_next_start", n.later)
 	return nil
 }
 

@@ -128,4 +128,3 @@ func (c poolCollector) Collect(ch chan<- prometheus.Metric) {
 		}
 	}
 }
-

@@ -60,4 +60,3 @@ func restartNeeded(a, b *deploy.Origin) []string {
 	}
 	return nil
 }
-

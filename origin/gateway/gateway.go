@@ -28,7 +28,6 @@ type Options struct {
 	Name     string          // the origin's name in the network file
 	State    string          // the node's state folder
 	Network  *deploy.Network // the file in use at start
-	Revision int             // its number
 	Identity *fleet.Identity // what the node proves itself with towards edges
 	Version  string          // of the program, for the status
 	Log      *slog.Logger    // required
@@ -48,6 +47,7 @@ type Gateway struct {
 	admin    *ops.Admin
 	page     *ops.Page
 	front    *listen.Front
+	expired  ops.Limiter
 	drain    chan struct{} // closed when an operator says drain
 	app      atomic.Pointer[app]
 
@@ -56,7 +56,7 @@ type Gateway struct {
 
 	mu       sync.Mutex // guards what follows, and serialises Reload
 	origin   *deploy.Origin
-	revision int
+	revision int // counted since the process began: there is no hub that numbers files
 	refused  string
 	later    []string
 }
@@ -71,12 +71,14 @@ func New(o Options) (g *Gateway, err error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	g = &Gateway{o: o, origin: origin, revision: o.Revision, drain: make(chan struct{})}
+	g = &Gateway{o: o, origin: origin, revision: 1, drain: make(chan struct{})}
 	defer func() {
 		if err != nil {
 			g.close()
 		}
 	}()
+	g.expired = ops.Limiter{Log: o.Log, Every: time.Hour, Now: o.Now}
+	o.Identity.Expired = g.shout
 	g.measure()
 	a, err := newApp(origin, o.Now, o.Log)
 	if err != nil {
@@ -112,7 +114,7 @@ func (g *Gateway) measure() {
 		Name: "hither_fleet_revision", Help: "The revision of the network file in use.",
 	})
 	g.metrics.MustRegister(g.requests, g.rejected, g.revised)
-	g.revised.Set(float64(g.o.Revision))
+	g.revised.Set(1)
 	for _, reason := range listen.Reasons {
 		g.rejected.WithLabelValues(string(reason))
 	}
@@ -120,12 +122,14 @@ func (g *Gateway) measure() {
 
 // frontTLS is the same for every connection: nothing is chosen by name between nodes.
 func (g *Gateway) frontTLS(quic bool) *tls.Config {
-	limiter := &ops.Limiter{Log: g.o.Log, Every: time.Hour, Now: g.o.Now}
-	c := g.o.Identity.ServerTLS(func(p fleet.Peer, since time.Time) {
-		limiter.Warn("an edge's certificate has expired and is still taken; renew it with `hither fleet init`", "edge", p.String(), "since", since)
-	}, g.o.Now, "edge")
+	c := g.o.Identity.ServerTLS(fleet.RoleEdge)
 	c.NextProtos = listen.ALPN(quic)
 	return c
+}
+
+// shout tells of an edge whose certificate has expired and is still taken.
+func (g *Gateway) shout(p fleet.Peer, since time.Time) {
+	g.expired.Warn("an edge's certificate has expired and is still taken for a while; renew it with `hither fleet init`", "edge", p.String(), "since", since)
 }
 
 // ServeHTTP answers an edge's request from the application as it is now.
@@ -194,7 +198,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 
 // Reload takes a new network file while serving: the application behind the gateway
 // changes for requests that begin afterwards. On an error nothing has changed.
-func (g *Gateway) Reload(network *deploy.Network, revision int) error {
+func (g *Gateway) Reload(network *deploy.Network) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	origin := network.Origin(g.o.Name)
@@ -207,9 +211,10 @@ func (g *Gateway) Reload(network *deploy.Network, revision int) error {
 	}
 	g.app.Swap(a).retire()
 	g.later = restartNeeded(g.o.Network.Origin(g.o.Name), origin)
-	g.origin, g.revision, g.refused = origin, revision, ""
-	g.revised.Set(float64(revision))
-	g.o.Log.Info("network file taken", "revision", revision, "at_next_start", g.later)
+	g.origin, g.refused = origin, ""
+	g.revision++
+	g.revised.Set(float64(g.revision))
+	g.o.Log.Info("network file taken", "revision", g.revision, "at_next_start", g.later)
 	return nil
 }
 
