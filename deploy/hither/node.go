@@ -227,14 +227,10 @@ func (l link) lifeline(end func()) {
 func newEdge(g given) (role, error) {
 	settings := g.network.EdgeOf(g.o.name)
 	ops.LimitMemory(int64(settings.Cache.MemoryLimit))
-	options := node.Options{
+	return node.New(node.Options{
 		Name: g.o.name, State: g.o.state, Network: g.network, Identity: g.identity,
-		Version: version(), Log: g.log, Ready: g.ready,
-	}
-	if g.access != nil {
-		options.Exchanged = g.access.Write
-	}
-	return node.New(options)
+		Version: version(), Log: g.log, AccessLog: g.access, Ready: g.ready,
+	})
 }
 
 func newOrigin(g given) (role, error) {

@@ -7,6 +7,7 @@ import (
 
 	"hither/cache"
 	"hither/cache/store"
+	"hither/edge/accesslog"
 	"hither/edge/listen"
 	"hither/edge/proxy"
 )
@@ -84,6 +85,18 @@ func watchCache(r prometheus.Registerer, c *cache.Cache, s cache.Store) {
 	}, func() float64 { return float64(c.Collapsed()) }))
 	if m, ok := s.(*store.Memory); ok {
 		r.MustRegister(storeCollector{m})
+	}
+}
+
+// watchLog registers what the access log counts.
+func watchLog(r prometheus.Registerer, l *accesslog.Log) {
+	for result, count := range map[string]func(accesslog.Stats) uint64{
+		"written": func(s accesslog.Stats) uint64 { return s.Written },
+		"dropped": func(s accesslog.Stats) uint64 { return s.Dropped },
+	} {
+		r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "hither_accesslog_lines_total", Help: "Access log lines, by what became of them.", ConstLabels: prometheus.Labels{"result": result},
+		}, func() float64 { return float64(count(l.Stats())) }))
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 	"hither/deploy"
 	"hither/deploy/fleet"
 	"hither/deploy/ops"
+	"hither/edge/accesslog"
 	"hither/edge/cert"
 	"hither/edge/listen"
 	"hither/edge/proxy"
@@ -31,9 +32,7 @@ type Options struct {
 	Identity *fleet.Identity // what the node proves itself with towards origins
 	Version  string          // of the program, for the status
 	Log      *slog.Logger    // required
-	// Exchanged receives every finished exchange besides the counters: the access log.
-	// It is called concurrently. Optional.
-	Exchanged func(*proxy.Exchange)
+	AccessLog *accesslog.Log // optional; its owner closes it
 	// Ready is called once, when clients are answered. Optional.
 	Ready func()
 	// Now is the clock of cache and tickets. Default time.Now.
@@ -103,6 +102,9 @@ func New(o Options) (n *Node, err error) {
 	}
 	watchCache(n.metrics, n.cache, n.store)
 	n.metrics.MustRegister(poolCollector{n})
+	if o.AccessLog != nil {
+		watchLog(n.metrics, o.AccessLog)
+	}
 	n.count.revision.Set(1)
 	n.expiries()
 	return n, n.operate(pop)
@@ -152,8 +154,8 @@ func (n *Node) operate(pop *deploy.PoP) (err error) {
 func (n *Node) ended(x *proxy.Exchange) {
 	n.count.count(x)
 	n.tally.count(x)
-	if n.o.Exchanged != nil {
-		n.o.Exchanged(x)
+	if n.o.AccessLog != nil {
+		n.o.AccessLog.Write(x)
 	}
 }
 

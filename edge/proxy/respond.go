@@ -97,7 +97,7 @@ func (e *clientError) Unwrap() error { return e.cause }
 
 // sign adds what every response of this node carries.
 func (p *Proxy) sign(x *Exchange, h http.Header) {
-	if p.cfg.AltSvc != "" && x.r.ProtoMajor < 3 {
+	if p.cfg.AltSvc != "" && x.r.TLS != nil && x.r.ProtoMajor < 3 {
 		h["Alt-Svc"] = []string{p.cfg.AltSvc}
 	}
 	if _, ok := h["Content-Type"]; !ok {
