@@ -3,6 +3,7 @@
 GO          ?= go
 STATE       ?= .hither
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+COMMIT      := $(shell git rev-parse --short=12 HEAD 2>/dev/null)
 SOURCES     := $(shell find . -name '*.go' -o -name '*.yaml' -o -path './origin/gateway/site/*') go.mod go.sum
 
 .DEFAULT_GOAL := help
@@ -13,7 +14,7 @@ help: ## this list
 build: bin/hither ## bin/hither
 
 bin/hither: $(SOURCES)
-	$(GO) build -trimpath -o $@ ./deploy/hither
+	$(GO) build -trimpath -ldflags '-X main.commit=$(COMMIT)' -o $@ ./deploy/hither
 
 run: bin/hither ## a whole network on this machine, until Ctrl-C (STATE=DIR keeps it elsewhere)
 	bin/hither up --state $(STATE)

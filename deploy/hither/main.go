@@ -50,6 +50,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		Use:           "hither",
 		Short:         "Your own CDN in one piece",
 		Long:          "hither is a content delivery network that a team runs on its own machines: one program, one network file.",
+		Version:       version(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}

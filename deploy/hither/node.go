@@ -240,16 +240,16 @@ func newOrigin(g given) (role, error) {
 	})
 }
 
-// version is the module's version, or the commit it was built from.
+// commit is set by the Makefile.
+var commit string
+
+// version is the commit the program was built from, or the module's version.
 func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown"
+	if commit != "" {
+		return commit
 	}
-	for _, s := range info.Settings {
-		if s.Key == "vcs.revision" && len(s.Value) >= 12 {
-			return s.Value[:12]
-		}
+	if info, ok := debug.ReadBuildInfo(); ok {
+		return info.Main.Version
 	}
-	return info.Main.Version
+	return "unknown"
 }

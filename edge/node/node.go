@@ -26,13 +26,13 @@ import (
 
 // Options say which PoP a node is and what it is given.
 type Options struct {
-	Name     string          // the PoP's name in the network file
-	State    string          // the node's state folder, which has its certificates
-	Network  *deploy.Network // the file in use at start
-	Identity *fleet.Identity // what the node proves itself with towards origins
-	Version  string          // of the program, for the status
-	Log      *slog.Logger    // required
-	AccessLog *accesslog.Log // optional; its owner closes it
+	Name      string          // the PoP's name in the network file
+	State     string          // the node's state folder, which has its certificates
+	Network   *deploy.Network // the file in use at start
+	Identity  *fleet.Identity // what the node proves itself with towards origins
+	Version   string          // of the program, for the status
+	Log       *slog.Logger    // required
+	AccessLog *accesslog.Log  // optional; its owner closes it
 	// Ready is called once, when clients are answered. Optional.
 	Ready func()
 	// Now is the clock of cache and tickets. Default time.Now.
@@ -68,7 +68,7 @@ type Node struct {
 
 // New assembles the node and binds its sockets. What cannot be had is one clear error,
 // and nothing stays open.
-func New(o Options) (n *Node, err error) {
+func New(o Options) (_ *Node, err error) {
 	pop := o.Network.PoP(o.Name)
 	if pop == nil {
 		return nil, fmt.Errorf("node: the network file has no PoP %q", o.Name)
@@ -76,7 +76,7 @@ func New(o Options) (n *Node, err error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	n = &Node{o: o, edge: o.Network.EdgeOf(o.Name), drain: make(chan struct{}), network: o.Network, revision: 1}
+	n := &Node{o: o, edge: o.Network.EdgeOf(o.Name), drain: make(chan struct{}), network: o.Network, revision: 1}
 	defer func() {
 		if err != nil {
 			n.close()

@@ -63,7 +63,7 @@ type Gateway struct {
 
 // New assembles the gateway and binds its sockets. What cannot be had is one clear
 // error, and nothing stays open.
-func New(o Options) (g *Gateway, err error) {
+func New(o Options) (_ *Gateway, err error) {
 	origin := o.Network.Origin(o.Name)
 	if origin == nil {
 		return nil, fmt.Errorf("gateway: the network file has no origin %q", o.Name)
@@ -71,7 +71,7 @@ func New(o Options) (g *Gateway, err error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	g = &Gateway{o: o, origin: origin, revision: 1, drain: make(chan struct{})}
+	g := &Gateway{o: o, origin: origin, revision: 1, drain: make(chan struct{})}
 	defer func() {
 		if err != nil {
 			g.close()
