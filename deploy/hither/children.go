@@ -1,14 +1,12 @@
 package main
 
 import (
-	"bufio"
 	"fmt"
 	"io"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -30,15 +28,6 @@ type group struct {
 	order    []string
 	stopping bool
 	wg       sync.WaitGroup
-}
-
-type child struct {
-	upChild
-	cmd   *exec.Cmd
-	link  *os.File // the parent's end
-	ready chan struct{}
-	ended chan struct{}
-	said  lines // what it wrote to standard error, its last lines
 }
 
 func newGroup(dir string, restart bool, stderr io.Writer) *group {
@@ -108,62 +97,12 @@ func (g *group) await(wave []*child) error {
 		select {
 		case <-c.ready:
 		case <-c.ended:
-			return usage("%s did not start: %s", c.Node, c.said.last())
+			return usage("%s did not start: %s", c.Node, c.lastWords())
 		case <-time.After(time.Minute):
 			return usage("%s is not ready after a minute; see %s", c.Node, filepath.Join(g.dir, "nodes", c.Node, "node.log"))
 		}
 	}
 	return nil
-}
-
-// spawn starts one node's process.
-func (g *group) spawn(node upChild) (*child, error) {
-	exe, err := os.Executable()
-	if err != nil {
-		return nil, err
-	}
-	pair, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return nil, err
-	}
-	ours, theirs := os.NewFile(uintptr(pair[0]), "link"), os.NewFile(uintptr(pair[1]), "link")
-	defer theirs.Close()
-	state := filepath.Join(g.dir, "nodes", node.Node)
-	log, err := os.OpenFile(filepath.Join(state, "node.log"), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
-	if err != nil {
-		ours.Close()
-		return nil, err
-	}
-	c := &child{upChild: node, link: ours, ready: make(chan struct{}), ended: make(chan struct{})}
-	c.cmd = exec.Command(exe, node.Role, "--name", node.Name, "--state", state,
-		"--network", filepath.Join(g.dir, "network.yaml"), "--access-log", filepath.Join(state, "access.log"), "--link-fd", "3")
-	c.cmd.ExtraFiles = []*os.File{theirs}
-	c.cmd.Stderr = io.MultiWriter(log, &c.said)
-	// A group of its own: Ctrl-C at the terminal is for the parent to hand on.
-	c.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if err := c.cmd.Start(); err != nil {
-		ours.Close()
-		log.Close()
-		return nil, err
-	}
-	c.PID = c.cmd.Process.Pid
-	g.mu.Lock()
-	if _, again := g.children[node.Node]; !again {
-		g.order = append(g.order, node.Node)
-	}
-	g.children[node.Node] = c
-	g.mu.Unlock()
-	go c.listen()
-	g.wg.Add(1)
-	go g.wait(c, log)
-	return c, nil
-}
-
-// listen waits for the child's word that it is ready.
-func (c *child) listen() {
-	if line, err := bufio.NewReader(c.link).ReadString('\n'); err == nil && strings.TrimSpace(line) == "ready" {
-		close(c.ready)
-	}
 }
 
 // wait reaps the child. One that ends by itself is told of, and started again only
@@ -189,7 +128,7 @@ func (g *group) wait(c *child, log io.Closer) {
 		how = err.Error()
 	}
 	fmt.Fprintf(g.stderr, "hither: %s ended (%s)\n", c.Node, how)
-	if g.restart {
+	if g.restart && g.runs(c.Node) {
 		time.Sleep(time.Second) // a node that dies at once must not spin
 		if g.stopped() {
 			return
@@ -233,6 +172,7 @@ func (g *group) reload() {
 			_, err = fleet.Init(n, data, g.dir)
 		}
 		if err == nil {
+			g.retire(n)
 			g.signal(syscall.SIGHUP)
 			err = g.start(n)
 		}
@@ -242,6 +182,26 @@ func (g *group) reload() {
 		return
 	}
 	fmt.Fprintln(g.stderr, "hither: network file read again")
+}
+
+// retire ends the nodes that the network no longer has.
+func (g *group) retire(n *deploy.Network) {
+	stays := make(map[string]bool)
+	for _, node := range nodesOf(g.dir, n) {
+		stays[node.Node] = true
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.order = slices.DeleteFunc(g.order, func(name string) bool {
+		if stays[name] {
+			return false
+		}
+		if c := g.children[name]; c.PID != 0 {
+			c.cmd.Process.Signal(syscall.SIGTERM)
+		}
+		delete(g.children, name)
+		return true
+	})
 }
 
 func (g *group) signal(s syscall.Signal) {
@@ -283,30 +243,6 @@ func (g *group) stop() {
 
 // kill ends every node at once.
 func (g *group) kill() { g.signal(syscall.SIGKILL) }
-
-// lines keeps the last lines written to it.
-type lines struct {
-	mu   sync.Mutex
-	tail []byte
-}
-
-func (l *lines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.tail = append(l.tail, p...)
-	if n := len(l.tail); n > 8<<10 {
-		l.tail = append([]byte(nil), l.tail[n-4<<10:]...)
-	}
-	return len(p), nil
-}
-
-func (l *lines) last() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	text := strings.TrimSpace(string(l.tail))
-	text = text[strings.LastIndexByte(text, '\n')+1:]
-	return strings.TrimPrefix(text, "hither: ")
-}
 
 // lockedWriter lets several goroutines write lines to one writer.
 type lockedWriter struct {
