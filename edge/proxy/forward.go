@@ -34,8 +34,12 @@ func (p *Proxy) forward(x *Exchange, pl plan, verdict cache.Verdict, why cache.R
 	in := &interims{x: x}
 	if (view{x.r}).Content() {
 		r.Body, r.ContentLength, r.Trailer = x.r.Body, x.r.ContentLength, x.r.Trailer
-		if x.r.ProtoMajor == 1 && len(fields["Expect"]) > 0 {
+		switch {
+		case x.r.ProtoMajor == 1 && len(fields["Expect"]) > 0:
 			r.Body = &expectedBody{ReadCloser: r.Body, in: in}
+		case x.r.ProtoMajor == 3 && len(x.r.Trailer) > 0:
+			r.Trailer = x.r.Trailer.Clone()
+			r.Body = &trailedBody{ReadCloser: r.Body, from: x.r, to: r.Trailer}
 		}
 	}
 	r = r.WithContext(httptrace.WithClientTrace(r.Context(), &httptrace.ClientTrace{Got1xxResponse: in.pass}))
@@ -185,6 +189,24 @@ func (in *interims) close() {
 	in.mu.Lock()
 	in.done = true
 	in.mu.Unlock()
+}
+
+// trailedBody takes over the trailers that were announced when the content has been read.
+// net/http fills the map that a request came with, quic-go replaces it.
+type trailedBody struct {
+	io.ReadCloser
+	from *http.Request
+	to   http.Header // the outgoing request's, read by its transport after the content's end
+}
+
+func (b *trailedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err == io.EOF {
+		for name := range b.to {
+			b.to[name] = b.from.Trailer[name]
+		}
+	}
+	return n, err
 }
 
 // expectedBody sends the 100 that an HTTP/1.1 client waits for before its content is first
