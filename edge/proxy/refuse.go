@@ -24,7 +24,7 @@ var (
 	errUnknownHost = &refusal{http.StatusMisdirectedRequest, "unknown-host", "no site of this network has that name", ""}
 	// RFC 9110 section 15.5.20: the client may try again on a connection of its own.
 	errOtherPolicy  = &refusal{http.StatusMisdirectedRequest, "tls-policy", "that site has another TLS policy than this connection's", ""}
-	errMethod       = &refusal{http.StatusMethodNotAllowed, "method", "CONNECT and TRACE are not served", ""}
+	errMethod       = &refusal{http.StatusMethodNotAllowed, "method", "CONNECT, TRACE and PURGE are not served", ""}
 	errTooEarly     = &refusal{http.StatusTooEarly, "early-data", "send this request again after the handshake (RFC 8470)", ""}
 	errTarget       = &refusal{http.StatusBadRequest, "target", "the request target is malformed", ""}
 	errSilent       = &refusal{http.StatusRequestTimeout, "client-silent", "the request's content stopped coming", ""}

@@ -121,7 +121,7 @@ func (p *Proxy) planFor(v RequestView) (plan, error) {
 	pl := plan{site: site, policy: site.Reuse, early: v.Early()}
 	method := v.Method()
 	switch method {
-	case http.MethodConnect, http.MethodTrace:
+	case http.MethodConnect, http.MethodTrace, "PURGE": // purges are the hub's, never a PoP's public address's
 		return pl, errMethod
 	case http.MethodGet, http.MethodHead:
 	default:
