@@ -196,6 +196,9 @@ func (c *client) request(ctx context.Context, cl *call, words []token) (*http.Re
 		Method: strings.ToUpper(words[0].text), Host: host, Header: headerOf(words),
 		URL: &url.URL{Scheme: scheme, Host: host, Opaque: path}, // byte for byte
 	}
+	if strings.HasPrefix(path, "//") { // which Opaque would take for an authority
+		r.URL = &url.URL{Scheme: scheme, Host: host, Path: path}
+	}
 	if has(words, "early") {
 		r.Method += "_0RTT"
 	}
@@ -272,6 +275,17 @@ type answer struct {
 	trailer  http.Header
 	sent     int   // bytes of the request's content that were taken
 	err      error // no response, or its content broke off
+}
+
+// abandon gives the request up. A transport that waits for content must be freed first.
+func (cl *call) abandon() {
+	if cl.content != nil {
+		cl.content.CloseWithError(context.Canceled)
+	}
+	cl.cancel()
+	if <-cl.ready; cl.err == nil {
+		cl.resp.Body.Close()
+	}
 }
 
 // read waits for the field section and n bytes of content.

@@ -101,6 +101,7 @@ type edge struct {
 	https   netip.AddrPort // TCP and UDP
 	http    netip.AddrPort
 	journal *journal
+	active  func() int // requests under way
 	close   func() error
 }
 
@@ -145,10 +146,13 @@ func startEdge(s *setup, a *authority, j *journal) (*edge, error) {
 	var p *proxy.Proxy
 	front, err := listen.Listen(listen.Config{
 		HTTPS: []netip.AddrPort{netip.AddrPortFrom(s.addr, 0)}, QUIC: []netip.AddrPort{netip.AddrPortFrom(s.addr, 0)},
-		HTTP:    []netip.AddrPort{netip.AddrPortFrom(s.addr, 0)},
-		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { p.ServeHTTP(w, r) }),
-		Plain:   http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { p.Redirect(w, r) }),
-		TLS:     cert.NewNames(table, cert.NewTickets(0, nil)).Config, Limits: s.limits, Promise: -1,
+		HTTP: []netip.AddrPort{netip.AddrPortFrom(s.addr, 0)},
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			j.bell.ring()
+			p.ServeHTTP(w, r)
+		}),
+		Plain: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { p.Redirect(w, r) }),
+		TLS:   cert.NewNames(table, cert.NewTickets(0, nil)).Config, Limits: s.limits, Promise: -1,
 		Hooks: listen.Hooks{
 			Handshakes: func(pr listen.Proto, k listen.Kind) {
 				j.count(fmt.Sprintf(`edge_handshakes_total{proto=%s,kind=%s}`, pr, k), 1)
@@ -162,7 +166,7 @@ func startEdge(s *setup, a *authority, j *journal) (*edge, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &edge{https: front.HTTPS()[0], http: front.HTTP()[0], journal: j}
+	e := &edge{https: front.HTTPS()[0], http: front.HTTP()[0], journal: j, active: front.Active}
 	p = proxy.New(proxy.Config{
 		Node: nodeName, Cache: cache.New(cache.Config{Store: mem, Now: s.clock.now}), Sites: sites, Port: int(e.https.Port()),
 		AltSvc: `h3=":` + strconv.Itoa(int(e.https.Port())) + `"; ma=3600`, Trusted: s.trusted, Now: s.clock.now,

@@ -141,7 +141,7 @@ func (a *answer) checkInterims(want []token, vars *strings.Replacer) []error {
 		found := false
 		for _, in := range a.interims {
 			if strconv.Itoa(in.status) == status {
-				found = field == "" || len(checkFields(in.header, tokens("'"+field+"'"), vars)) == 0
+				found = found || field == "" || len(checkFields(in.header, tokens("'"+field+"'"), vars)) == 0
 			}
 		}
 		if !found {

@@ -270,7 +270,7 @@ func (rp *reply) write(w http.ResponseWriter, r *http.Request, now time.Time) {
 		h[name] = values
 	}
 	hasBody := rp.status != http.StatusNoContent && rp.status != http.StatusNotModified
-	if hasBody && !rp.chunked && rp.trailer == nil {
+	if hasBody && !rp.chunked && rp.trailer == nil && rp.header["Content-Length"] == nil {
 		h.Set("Content-Length", strconv.Itoa(len(rp.body)))
 	}
 	if rp.resets == 0 {
@@ -291,7 +291,7 @@ func (rp *reply) write(w http.ResponseWriter, r *http.Request, now time.Time) {
 			panic(http.ErrAbortHandler)
 		}
 	}
-	if rp.chunked {
+	if rp.chunked || rp.trailer != nil { // no length: HTTP/1.1 has trailers only in chunks
 		rc.Flush()
 	}
 	if hasBody {

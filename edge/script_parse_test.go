@@ -124,7 +124,7 @@ func parse(name, text string) (*script, error) {
 		line = strings.TrimSpace(cutComment(line))
 		for strings.HasSuffix(line, " \\") && i+1 < len(lines) {
 			i++
-			line = strings.TrimSuffix(line, "\\") + strings.TrimSpace(cutComment(lines[i]))
+			line = strings.TrimSuffix(line, "\\") + " " + strings.TrimSpace(cutComment(lines[i]))
 		}
 		if line == "" {
 			continue

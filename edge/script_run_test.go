@@ -37,11 +37,11 @@ var verbs = map[string]func(*run, *step) error{
 	"site": nil, "rule": nil, "limit": nil, "trust": nil, "only": nil, "not": nil,
 
 	"get": (*run).request, "head": (*run).request, "post": (*run).request, "put": (*run).request, "delete": (*run).request,
-	"options": (*run).request, "patch": (*run).request, "trace": (*run).request, "eventually": (*run).eventually, "parallel": (*run).parallel,
+	"options": (*run).request, "patch": (*run).request, "trace": (*run).request, "request": (*run).anyMethod, "eventually": (*run).eventually, "parallel": (*run).parallel,
 	"start": (*run).start, "read": (*run).read, "send": (*run).send, "end": (*run).end, "finish": (*run).finish, "abandon": (*run).abandon,
 	"origin": (*run).declare, "lie": (*run).declare, "release": (*run).release, "origin-saw": (*run).originSaw, "origin-read": (*run).originRead,
 	"advance": (*run).advance, "expect-log": (*run).expectLog, "counter": (*run).counter, "reconnect": (*run).reconnect,
-	"raw": (*run).raw, "fields": (*run).fields, "handshake": (*run).handshake,
+	"requests": (*run).requests, "raw": (*run).raw, "fields": (*run).fields, "handshake": (*run).handshake,
 }
 
 // skips tells whether the script is not for proto: "only h1: reason", "not h3: reason".
@@ -93,7 +93,7 @@ func (sc *script) play(proto string, addr netip.Addr, auth *authority) (err erro
 		"$port", strconv.Itoa(int(r.edge.https.Port())), "$edge", addr.String(), "$client", "127.0.0.1")
 	defer func() {
 		for _, cl := range r.calls {
-			cl.cancel()
+			cl.abandon()
 		}
 		r.origin.release()
 		r.client.reconnect()
@@ -147,6 +147,13 @@ func (r *run) request(s *step) error {
 		return fmt.Errorf("%w; the answer:\n%s", err, a)
 	}
 	return a.check(s.want, r.vars)
+}
+
+// anyMethod is request for a method that is no verb of scripts: "request PURGE /a".
+func (r *run) anyMethod(s *step) error {
+	other := *s
+	other.words = s.words[1:]
+	return r.request(&other)
 }
 
 // replaced fills the variables in.
@@ -278,10 +285,7 @@ func (r *run) abandon(s *step) error {
 		return err
 	}
 	delete(r.calls, s.arg(1))
-	cl.cancel()
-	if <-cl.ready; cl.err == nil {
-		cl.resp.Body.Close()
-	}
+	cl.abandon()
 	r.ids = []string{cl.id}
 	return r.settle(cl.id, r.journal.rejected())
 }
@@ -297,6 +301,15 @@ func (r *run) declare(s *step) error {
 		return nil
 	}
 	return r.origin.declare(s)
+}
+
+// requests waits until so many are under way in the edge: "requests 10".
+func (r *run) requests(s *step) error {
+	n, err := strconv.Atoi(s.arg(1))
+	if err != nil {
+		return err
+	}
+	return r.bell.await(s.arg(1)+" requests in the edge", func() bool { return r.edge.active() >= n })
 }
 
 func (r *run) release(*step) error {
