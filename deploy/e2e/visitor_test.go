@@ -1,0 +1,186 @@
+//go:build e2e
+
+package e2e_test
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/quic-go/quic-go"
+	"github.com/quic-go/quic-go/http3"
+)
+
+// protocols are those of every edge.
+var protocols = []string{"h1", "h2", "h3"}
+
+// site is the URL under which clients know the site.
+const site = "https://" + host + ":8443"
+
+// A visitor is a client with connections of its own, that speaks one protocol.
+type visitor struct {
+	proto string
+	http  *http.Client
+	// dials counts connections begun, refused those which nobody accepted. A refused one
+	// is no lost request: nothing was sent.
+	dials, refused atomic.Int64
+	edges          []string     // addresses, in the order in which they are tried
+	from           netip.Addr   // where the connections come from; the zero Addr is anywhere
+	moved          atomic.Int64 // index of the edge of the last connection
+}
+
+// A visit is what a visitor may be told.
+type visit struct {
+	proto string
+	pops  []string   // the first is used while it accepts connections, the next one then
+	from  netip.Addr // source address; zero = any
+}
+
+// visitor makes a client of the network. It is closed with the test.
+func (n *network) visitor(t *testing.T, w visit) *visitor {
+	t.Helper()
+	v := &visitor{proto: w.proto, from: w.from}
+	for _, pop := range w.pops {
+		v.edges = append(v.edges, n.edge(pop))
+	}
+	conf := &tls.Config{RootCAs: n.roots, ServerName: host}
+	switch w.proto {
+	case "h3":
+		tr := &http3.Transport{TLSClientConfig: conf, QUICConfig: &quic.Config{MaxIdleTimeout: time.Minute}, Dial: v.dialQUIC}
+		v.http = &http.Client{Transport: tr}
+		t.Cleanup(func() { tr.Close() })
+	default:
+		tr := &http.Transport{TLSClientConfig: conf, DialContext: v.dialTCP, DisableCompression: true, Protocols: new(http.Protocols)}
+		tr.Protocols.SetHTTP1(w.proto == "h1")
+		tr.Protocols.SetHTTP2(w.proto == "h2")
+		v.http = &http.Client{Transport: tr}
+		t.Cleanup(tr.CloseIdleConnections)
+	}
+	v.http.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	return v
+}
+
+// via is a visitor of one PoP.
+func (n *network) via(t *testing.T, proto, pop string) *visitor {
+	t.Helper()
+	return n.visitor(t, visit{proto: proto, pops: []string{pop}})
+}
+
+func (v *visitor) dialTCP(ctx context.Context, _, _ string) (net.Conn, error) {
+	d := net.Dialer{}
+	if v.from.IsValid() {
+		d.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(v.from, 0))
+	}
+	var all []error
+	for i := v.moved.Load(); i < int64(len(v.edges)); i++ {
+		v.dials.Add(1)
+		c, err := d.DialContext(ctx, "tcp", v.edges[i])
+		if err == nil {
+			return c, nil
+		}
+		all = append(all, err)
+		if !errors.Is(err, syscall.ECONNREFUSED) {
+			break
+		}
+		v.refused.Add(1)
+		v.moved.CompareAndSwap(i, i+1)
+	}
+	return nil, errors.Join(all...)
+}
+
+// dialQUIC goes on to the next edge when it is asked for a new connection: a client that
+// was sent away asks DNS again. Nobody refuses a UDP packet, so waiting for that would
+// only take time.
+func (v *visitor) dialQUIC(ctx context.Context, _ string, conf *tls.Config, qc *quic.Config) (*quic.Conn, error) {
+	i := min(v.dials.Add(1)-1, int64(len(v.edges))-1)
+	v.moved.Store(i)
+	to, err := net.ResolveUDPAddr("udp", v.edges[i])
+	if err != nil {
+		return nil, err
+	}
+	sock, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(v.from, 0)))
+	if err != nil {
+		return nil, err
+	}
+	tr := &quic.Transport{Conn: sock}
+	c, err := tr.Dial(ctx, to, conf, qc)
+	if err != nil {
+		tr.Close()
+		sock.Close()
+		return nil, err
+	}
+	context.AfterFunc(c.Context(), func() {
+		tr.Close()
+		sock.Close()
+	})
+	return c, nil
+}
+
+// hangTime bounds every request: a client that waited so long would have gone.
+const hangTime = 10 * time.Second
+
+// An answer is a response with its whole content.
+type answer struct {
+	status int
+	header http.Header
+	body   []byte
+	proto  string
+}
+
+// verdict is the value of Cache-Status.
+func (a answer) verdict() string { return a.header.Get("Cache-Status") }
+
+// get asks for a path. The error of a body that broke off comes with what there was.
+func (v *visitor) get(ctx context.Context, path string) (answer, error) {
+	r, err := http.NewRequest(http.MethodGet, site+path, nil)
+	if err != nil {
+		return answer{}, err
+	}
+	return v.do(ctx, r)
+}
+
+func (v *visitor) do(ctx context.Context, r *http.Request) (answer, error) {
+	ctx, cancel := context.WithTimeout(ctx, hangTime)
+	defer cancel()
+	resp, err := v.http.Do(r.WithContext(ctx))
+	if err != nil {
+		return answer{}, err
+	}
+	defer resp.Body.Close()
+	a := answer{status: resp.StatusCode, header: resp.Header, proto: resp.Proto}
+	a.body, err = io.ReadAll(resp.Body)
+	if err == nil && a.proto != protocolNames[v.proto] {
+		err = fmt.Errorf("the answer came over %s, not %s", a.proto, v.proto)
+	}
+	return a, err
+}
+
+var protocolNames = map[string]string{"h1": "HTTP/1.1", "h2": "HTTP/2.0", "h3": "HTTP/3.0"}
+
+// must is get for an answer that has to come.
+func (v *visitor) must(t *testing.T, path string) answer {
+	t.Helper()
+	a, err := v.get(t.Context(), path)
+	if err != nil {
+		t.Fatalf("%s %s: %v", v.proto, path, err)
+	}
+	return a
+}
+
+// listens reports whether connections are accepted at an address.
+func listens(address string) bool {
+	c, err := net.Dial("tcp", address)
+	if err == nil {
+		c.Close()
+	}
+	return err == nil
+}
