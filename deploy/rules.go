@@ -101,6 +101,9 @@ func (l *loader) checks(path string, tag reflect.StructTag, v reflect.Value) {
 // because names of nodes become labels.
 const maxName = 63
 
+// letters of names.
+const letters = "abcdefghijklmnopqrstuvwxyz0123456789-"
+
 // checkName holds names of networks, PoPs, origins, sites and servers to what is safe
 // in a domain name, a file name, a metric label and a subject of the bus.
 func checkName(s string) error {
@@ -109,10 +112,10 @@ func checkName(s string) error {
 		return fmt.Errorf("is empty; write 1 to %d of a-z, 0-9 and -", maxName)
 	case len(s) > maxName:
 		return fmt.Errorf("%s is longer than %d characters", quote(s), maxName)
-	case strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" || s[0] == '-' || s[len(s)-1] == '-':
+	case strings.Trim(s, letters) != "" || s[0] == '-' || s[len(s)-1] == '-':
 		return fmt.Errorf("%s is not a name; write a-z, 0-9 and -, and no - at either end", quote(s))
 	}
-	return strayLetters(s, "abcdefghijklmnopqrstuvwxyz0123456789-")
+	return nil
 }
 
 // checkHost is checkDomain that also takes `*.` in front.
@@ -149,24 +152,17 @@ func checkDomain(s string) error {
 			return fmt.Errorf("%s has a label with - at one end", quote(s))
 		}
 	}
-	if err := strayLetters(s, "abcdefghijklmnopqrstuvwxyz0123456789-."); err != nil {
-		return err
+	for _, r := range s {
+		if r > 0x7f {
+			return fmt.Errorf("%s has the character %q; write an international name in its xn-- form", quote(s), r)
+		}
+		if r != '.' && !strings.ContainsRune(letters, r) {
+			return fmt.Errorf("%s has the character %q; a name has a-z, 0-9 and -", quote(s), r)
+		}
 	}
 	// RFC 1123 section 2.1: the last label tells a name from an address.
 	if last := s[strings.LastIndexByte(s, '.')+1:]; strings.Trim(last, "0123456789") == "" {
 		return fmt.Errorf("%s is not a domain name: its last label has digits only", quote(s))
-	}
-	return nil
-}
-
-func strayLetters(s, allowed string) error {
-	for _, r := range s {
-		if !strings.ContainsRune(allowed, r) {
-			if r > 0x7f {
-				return fmt.Errorf("%s has the character %q; write an international name in its xn-- form", quote(s), r)
-			}
-			return fmt.Errorf("%s has the character %q; a name has a-z, 0-9 and -", quote(s), r)
-		}
 	}
 	return nil
 }

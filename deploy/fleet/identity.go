@@ -88,9 +88,9 @@ func (id *Identity) read() (*tls.Certificate, Peer, error) {
 	if err != nil {
 		return nil, Peer{}, fmt.Errorf("fleet: load identity in %s: %w", id.dir, err)
 	}
-	// The end of its life is no matter here, so it is checked at a time within.
+	// Whether it is past its end is no matter here, so it is checked at that moment.
 	if _, err := cert.Leaf.Verify(x509.VerifyOptions{
-		Roots: id.roots, CurrentTime: cert.Leaf.NotBefore, DNSName: peer.serverName(),
+		Roots: id.roots, CurrentTime: cert.Leaf.NotAfter, DNSName: peer.serverName(),
 		KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
 	}); err != nil {
 		return nil, Peer{}, fmt.Errorf("fleet: load identity in %s: node.pem is not of the fleet in fleet-ca.pem: %w", id.dir, err)

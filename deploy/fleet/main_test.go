@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"testing"
@@ -118,4 +119,9 @@ func mustRead(t *testing.T, path string) string {
 		t.Fatal(err)
 	}
 	return string(data)
+}
+
+func parseURI(s string) ([]*url.URL, error) {
+	u, err := url.Parse(s)
+	return []*url.URL{u}, err
 }

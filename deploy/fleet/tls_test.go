@@ -40,7 +40,7 @@ func TestNodesKnowEachOther(t *testing.T) {
 // TestServerRefuses lists clients that a gateway must not take, with the reason that
 // its log gets.
 func TestServerRefuses(t *testing.T) {
-	a := authority(t, "demo", start)
+	a := authority(t, "demo", start.Add(-200*day))
 	gateway := identity(t, a, RoleOrigin, "us", start, start)
 	stranger := identity(t, authority(t, "demo", start), RoleEdge, "fra", start, start)
 
@@ -104,7 +104,7 @@ func TestServerRefuses(t *testing.T) {
 
 // TestClientRefuses lists servers that an edge must not take for its origin.
 func TestClientRefuses(t *testing.T) {
-	a := authority(t, "demo", start)
+	a := authority(t, "demo", start.Add(-200*day))
 	fra := identity(t, a, RoleEdge, "fra", start, start)
 	other := authority(t, "demo", start)
 
