@@ -11,7 +11,8 @@ import (
 
 // ErrSilentBody is what reading a request's body returns (wrapped) when the client has sent
 // nothing of it for Limits.Silence. A handler which has not answered yet says 408 (RFC 9110 section 15.5.9).
-// It is also an os.ErrDeadlineExceeded.
+// It is also an os.ErrDeadlineExceeded. On HTTP/1.1 the request's context is cancelled as well, by net/http, which
+// knows no smaller consequence of a Read that failed; the answer still goes out.
 var ErrSilentBody = fmt.Errorf("listen: request body went silent: %w", os.ErrDeadlineExceeded)
 
 // A body is a request's body that must not go silent. Like any it is read by one goroutine.

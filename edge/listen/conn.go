@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -17,6 +18,9 @@ type conn struct {
 	// unknown says that we have no certificate for the name asked for. Owned by the
 	// goroutine of the handshake.
 	unknown bool
+
+	// waits says that this is HTTP/1.1 and no byte of a next request has come.
+	waits atomic.Bool
 
 	mu     sync.Mutex
 	proto  Proto // "" until it is known

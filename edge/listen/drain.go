@@ -26,37 +26,41 @@ func (e *CutError) Error() string {
 //     on HTTP/1.1. Idle HTTP/1.1 connections stay open: a client may be writing its next request to one this very
 //     moment, and only an answer can tell it without a loss. New connections are still taken, for
 //     those who had to leave theirs and for resolvers that still name us.
-//  2. After Config.Promise the sockets stop to accept. Connections without a request are closed.
-//  3. Requests in a handler go on until they end or ctx is done.
-//  4. What is left is cut; then the error is a *CutError which says how much it was.
+//  2. After Config.Promise the sockets stop to accept.
+//  3. For as long again, who has just connected may ask; then connections without a request are closed,
+//     and HTTP/2 and HTTP/3 ones of the time since the first step get their GOAWAY.
+//  4. Requests in a handler go on until they end or ctx is done.
+//  5. What is left is cut; then the error is a *CutError which says how much it was.
 //
-// A request that crosses the last GOAWAY on its way is refused in a manner that tells the client to repeat
-// it elsewhere (RFC 9113 section 6.8, RFC 9114 section 5.2).
+// A request that crosses a GOAWAY on its way is refused in a manner that tells the client to repeat
+// it elsewhere (RFC 9113 section 6.8, RFC 9114 section 5.2). A second call waits for the first one's end.
 func (f *Front) Drain(ctx context.Context) error {
 	if f.draining.Swap(true) {
 		<-f.stop
 		return nil
 	}
-	hard, cancel := context.WithCancel(ctx)
-	defer cancel()
-	var going sync.WaitGroup
-	first, second := f.succeed()
-	going.Go(func() { first.shutdown(hard) })
-
 	promise := f.cfg.Promise
 	if promise == 0 {
 		promise = defaultPromise
 	}
+	// Not a child of ctx: its end closes connections, and what they cut must be counted before.
+	hard, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	var going sync.WaitGroup
+	first, second := f.succeed()
+	going.Go(func() { first.shutdown(hard) })
 	wait(ctx, promise)
 	f.closeListeners()
+	wait(ctx, promise)
+	f.closeWaiting()
 	going.Go(func() { second.shutdown(hard) })
-	for _, s := range []*site{f.h1, f.clear} {
-		s.Close()
-		going.Go(func() { s.Shutdown(hard) })
-	}
-
 	err := f.waitQuiet(ctx)
 	if err == nil {
+		// Not before: a request which net/http reads during Shutdown is dropped.
+		for _, s := range []*site{f.h1, f.clear} {
+			s.Close()
+			going.Go(func() { s.Shutdown(hard) })
+		}
 		// The handlers are done, the last packets of their answers may not be: QUIC
 		// drops what is unsent when a connection is closed. Clients close after
 		// GOAWAY; for those who do not, the promise's time is long enough.
@@ -72,6 +76,21 @@ func (f *Front) Drain(ctx context.Context) error {
 	going.Wait()
 	f.Close()
 	return err
+}
+
+// closeWaiting closes HTTP/1.1 connections on which nothing has been asked.
+func (f *Front) closeWaiting() {
+	f.mu.Lock()
+	var idle []*conn
+	for c := range f.conns {
+		if c.waits.Load() {
+			idle = append(idle, c)
+		}
+	}
+	f.mu.Unlock()
+	for _, c := range idle {
+		c.Close()
+	}
 }
 
 // succeed replaces the generation that takes connections and returns both.
@@ -117,7 +136,8 @@ func (f *Front) closeListeners() {
 	}
 }
 
-// Close ends everything at once, requests included. It may be called again.
+// Close ends everything at once: the contexts of requests are cancelled, and their connections gone. It waits
+// for the handlers of HTTP/3, as does Serve. It may be called again.
 func (f *Front) Close() error {
 	f.stopOnce.Do(func() {
 		f.closeListeners()

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -247,6 +248,6 @@ func (f *Front) server(h http.Handler) *http.Server {
 type debugWriter struct{ log *slog.Logger }
 
 func (w debugWriter) Write(p []byte) (int, error) {
-	w.log.Debug("net/http", "says", string(p))
+	w.log.Debug("net/http", "says", strings.TrimSpace(string(p)))
 	return len(p), nil
 }

@@ -41,13 +41,14 @@ var any0 = netip.MustParseAddrPort("127.77.0.1:0")
 
 // counts is what a front has told its hooks. Waiting for a count is waiting for the event.
 type counts struct {
+	t    testing.TB
 	mu   sync.Mutex
 	n    map[string]int
 	more *sync.Cond
 }
 
-func newCounts() *counts {
-	c := &counts{n: make(map[string]int)}
+func newCounts(t testing.TB) *counts {
+	c := &counts{t: t, n: make(map[string]int)}
 	c.more = sync.NewCond(&c.mu)
 	return c
 }
@@ -65,14 +66,30 @@ func (c *counts) get(what string) int {
 	return c.n[what]
 }
 
-// wait returns when what has been counted n times; the test's own deadline ends a wait in vain.
+// wait returns when what has been counted n times, and fails the test when that does not come.
 func (c *counts) wait(what string, n int) {
+	c.t.Helper()
+	late := false
+	limit := time.AfterFunc(patience, func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		late = true
+		c.more.Broadcast()
+	})
+	defer limit.Stop()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for c.n[what] != n {
+		if late {
+			c.t.Errorf("%s was counted %d times, want %d; all counts: %v", what, c.n[what], n, c.n)
+			return
+		}
 		c.more.Wait()
 	}
 }
+
+// patience is how long a test waits for what must come; it only ends tests that have failed.
+const patience = 10 * time.Second
 
 func (c *counts) hooks() listen.Hooks {
 	return listen.Hooks{
@@ -86,7 +103,6 @@ func (c *counts) hooks() listen.Hooks {
 type world struct {
 	*listen.Front
 	*counts
-	t     *testing.T
 	roots *x509.CertPool
 	names *cert.Names
 	now   func() time.Time
@@ -148,7 +164,7 @@ func openAt(t *testing.T, now func() time.Time, h http.HandlerFunc, change func(
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{counts: newCounts(), t: t, roots: roots, now: now, names: cert.NewNames(table, cert.NewTickets(time.Hour, now))}
+	w := &world{counts: newCounts(t), roots: roots, now: now, names: cert.NewNames(table, cert.NewTickets(time.Hour, now))}
 	cfg := listen.Config{
 		HTTPS: []netip.AddrPort{any0}, QUIC: []netip.AddrPort{any0}, HTTP: []netip.AddrPort{any0},
 		Handler: h, Plain: h, TLS: w.names.Config, Hooks: w.hooks(), Promise: 50 * time.Millisecond,

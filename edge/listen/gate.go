@@ -14,6 +14,7 @@ import (
 // Read is called by one goroutine at a time, as net/http does; the rest may be called concurrently.
 type gate struct {
 	net.Conn
+	own   *conn // the TCP connection below
 	hooks *Hooks
 	scan  scanner
 	// poison is what net/http reads in place of a refused line. It has no colon, no blanks
@@ -21,6 +22,7 @@ type gate struct {
 	// answers to requests before it: writing a 400 here could cut into one of these.
 	poison  []byte
 	refused bool
+	slow    bool // the header was too slow; counted once
 	// served says that the handler has been called for the request which net/http read last.
 	served atomic.Bool
 	// hijacked says that the connection is the handler's now.
@@ -51,6 +53,10 @@ func (g *gate) Read(p []byte) (int, error) {
 		return g.readPoison(p)
 	}
 	n, err := g.Conn.Read(p)
+	if n > 0 {
+		// Before net/http says StateActive: that is when it has the whole header.
+		g.own.waits.Store(false)
+	}
 	ok := g.scan.scan(p[:n])
 	if ok < n {
 		g.refused, g.poison = true, []byte("\x00\r\n\r\n")
@@ -59,7 +65,8 @@ func (g *gate) Read(p []byte) (int, error) {
 		}
 		return ok, nil
 	}
-	if ne, isNet := err.(net.Error); isNet && ne.Timeout() && !g.served.Load() && g.scan.inHeader() {
+	if ne, isNet := err.(net.Error); isNet && ne.Timeout() && !g.slow && !g.served.Load() && g.scan.inHeader() {
+		g.slow = true
 		g.hooks.rejected(ReasonSlowHeader)
 	}
 	return n, err
@@ -112,8 +119,11 @@ func (g *gate) countAnswer(p []byte) {
 // state follows the connection through net/http.
 func (g *gate) state(s http.ConnState) {
 	switch s {
+	case http.StateNew:
+		g.own.waits.Store(true)
 	case http.StateIdle:
 		g.served.Store(false)
+		g.own.waits.Store(true)
 	case http.StateHijacked:
 		// What follows is not HTTP. net/http has stopped its own reading by now.
 		g.scan.at = atRest

@@ -3,7 +3,11 @@ package listen
 import (
 	"fmt"
 	"net/http"
+	"runtime/debug"
+	"strconv"
 	"strings"
+
+	"golang.org/x/net/http/httpguts"
 )
 
 // connKey is the context key of the connection a request came on: a *gate or a *quicConn.
@@ -20,6 +24,7 @@ func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	f := g.front
 	f.begin()
 	defer f.end()
+	defer f.rescue(r)
 	var h1 *gate
 	switch c := r.Context().Value(connKey{}).(type) {
 	case *gate:
@@ -48,6 +53,18 @@ func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	g.next.ServeHTTP(w, r)
+}
+
+// rescue logs a panic of a handler, alike for all protocols, and aborts the answer.
+func (f *Front) rescue(r *http.Request) {
+	p := recover()
+	if p == nil {
+		return
+	}
+	if p != http.ErrAbortHandler {
+		f.log.Error("handler panics", "panic", p, "method", r.Method, "host", r.Host, "stack", string(debug.Stack()))
+	}
+	panic(http.ErrAbortHandler)
 }
 
 // refuse answers with a status and nothing to guess from.
@@ -84,10 +101,26 @@ func (g *guard) check(r *http.Request) (int, Reason) {
 	if r.Method == http.MethodConnect {
 		return http.StatusNotImplemented, ReasonConnect
 	}
-	if !target(r) || !authority(r) {
+	if !framing(r) || !target(r) || !authority(r) {
 		return http.StatusBadRequest, ReasonBadRequest
 	}
 	return 0, ""
+}
+
+// framing checks what a request would be cut by if it were written as HTTP/1.1: net/http's
+// HTTP/2 takes any method, and the first of several lengths.
+func framing(r *http.Request) bool {
+	for i := range len(r.Method) {
+		if !httpguts.IsTokenRune(rune(r.Method[i])) {
+			return false
+		}
+	}
+	lengths := r.Header["Content-Length"]
+	if len(lengths) == 0 {
+		return true
+	}
+	_, err := strconv.ParseUint(lengths[0], 10, 63)
+	return err == nil && len(lengths) == 1
 }
 
 // target checks the request target (RFC 9112 section 3.2) and leaves a URL whose path begins with a slash.

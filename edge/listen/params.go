@@ -77,7 +77,10 @@ func http2Config(l Limits, h *Hooks) *http.HTTP2Config {
 		SendPingTimeout: l.Silence,
 		PingTimeout:     l.HeaderTime,
 		CountError: func(what string) {
-			if what != "conn_close_lost_ping" { // a client that walked out of coverage does no wrong
+			switch what {
+			case "conn_close_lost_ping": // a client that walked out of coverage does no wrong,
+			case "closed": // nor one whose DATA crossed our early answer
+			default:
 				h.rejected(ReasonH2)
 			}
 		},

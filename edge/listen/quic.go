@@ -60,7 +60,6 @@ type quicConn struct {
 	front   *Front
 	peer    netip.Addr
 	unknown atomic.Bool // we have no certificate for the name asked for
-	shaken  atomic.Bool // the handshake has completed
 	opened  atomic.Bool // it has been counted
 	active  atomic.Int64
 	stuck   *time.Timer
@@ -129,7 +128,12 @@ func (f *Front) serveQUIC(c *quicConn, conn *quic.Conn) {
 		case <-conn.HandshakeComplete():
 			f.hooks.handshake(H3, quicKind(conn))
 		case <-conn.Context().Done():
-			f.hooks.rejected(ReasonTLS)
+			select {
+			case <-conn.HandshakeComplete(): // and then it ended: both are so
+				f.hooks.handshake(H3, quicKind(conn))
+			default:
+				f.hooks.rejected(ReasonTLS)
+			}
 		}
 	})
 	// http3 closes a connection without streams by itself. One whose streams never get

@@ -22,7 +22,7 @@ type scanner struct {
 	left int64  // bytes of the body still to come
 
 	// What the header being read has said.
-	old     bool  // HTTP/1.0
+	old     bool  // HTTP/1.0, or no version that has transfer codings for certain
 	lengths int   // Content-Length fields
 	length  int64 // the value of the first
 	codings int   // Transfer-Encoding fields
@@ -86,7 +86,7 @@ func (s *scanner) take(line []byte) bool {
 		return false
 	case s.at == atStart:
 		if len(line) > 0 { // an empty line before a request is net/http's to judge
-			*s = scanner{at: atFields, line: s.line, old: bytes.HasSuffix(line, []byte("HTTP/1.0"))}
+			*s = scanner{at: atFields, line: s.line, old: !bytes.HasSuffix(line, []byte("HTTP/1.1"))}
 		}
 		return true
 	case len(line) == 0:

@@ -98,7 +98,7 @@ func (f *Front) accept(ln *net.TCPListener, serve func(*conn)) {
 
 func (f *Front) serveClear(c *conn) {
 	c.opened(H1)
-	f.clear.give(&gate{Conn: c, hooks: f.hooks})
+	f.clear.give(&gate{Conn: c, own: c, hooks: f.hooks})
 }
 
 // handshake makes c a TLS connection and gives it to the server of its protocol.
@@ -126,7 +126,7 @@ func (f *Front) handshake(c *conn) {
 		f.giveH2(t)
 		return
 	}
-	g := &gate{Conn: t, hooks: f.hooks}
+	g := &gate{Conn: t, own: c, hooks: f.hooks}
 	f.h1.give(tlsGate{g, t})
 }
 
