@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -49,6 +50,7 @@ func TestBadFields(t *testing.T) {
 					t.Errorf("got %s, want %s", got, want)
 				}
 				if want == "goaway" {
+					w.wait("open h2", 0)
 					checkCount(t, w, count)
 					return
 				}
@@ -64,9 +66,25 @@ func TestBadFields(t *testing.T) {
 	}
 }
 
+// TestLateData sends the end of a body after the answer has come: that crosses on the way often, and is no error.
+func TestLateData(t *testing.T) {
+	w := open(t, func(http.ResponseWriter, *http.Request) {}, nil)
+	h := dialH2(t, w)
+	get := [][2]string{{":method", "GET"}, {":scheme", "https"}, {":authority", siteName}, {":path", "/"}}
+	if got := h.ask(get, []byte{}); got != "200" {
+		t.Errorf("got %s", got)
+	}
+	h.fr.WriteData(1, true, []byte("late"))
+	if got := h.ask(get, nil); got != "200" {
+		t.Errorf("the next request got %s", got)
+	}
+	checkCount(t, w, "none")
+}
+
 // A wire sends requests that no client would.
 type wire interface {
-	// ask returns the status of the answer, or "reset".
+	// ask returns the status of the answer, or "reset". On HTTP/2, data that is empty and not
+	// nil leaves the request open.
 	ask(fields [][2]string, data []byte) string
 }
 
@@ -110,7 +128,7 @@ func (h *h2wire) ask(fields [][2]string, data []byte) string {
 		b = b[len(part):]
 		h.fr.WriteContinuation(id, len(b) == 0, part)
 	}
-	if data != nil {
+	if len(data) > 0 {
 		h.fr.WriteData(id, true, data)
 	}
 	for {

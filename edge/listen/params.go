@@ -79,7 +79,7 @@ func http2Config(l Limits, h *Hooks) *http.HTTP2Config {
 		CountError: func(what string) {
 			switch what {
 			case "conn_close_lost_ping": // a client that walked out of coverage does no wrong,
-			case "closed": // nor one whose DATA crossed our early answer
+			case "stream_STREAM_CLOSED_closed": // nor one whose DATA crossed our early answer
 			default:
 				h.rejected(ReasonH2)
 			}
