@@ -202,13 +202,24 @@ func (p *Proxy) fetch(x *Exchange, pl plan) cache.Fetch {
 		if err != nil {
 			return nil, err
 		}
-		resp, err := pl.site.Transport.RoundTrip(r)
+		resp, err := pl.site.roundTrip(r)
 		if err != nil {
 			return nil, err
 		}
 		resp.Header = p.responseFields(resp)
 		return resp, nil
 	}
+}
+
+// roundTrip asks the origin. A final status outside 200 to 599 is none that could be passed
+// on (RFC 9110 section 15; HTTP/2 has no 101, RFC 9113 section 8.6).
+func (s *Site) roundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := s.Transport.RoundTrip(r)
+	if err == nil && (resp.StatusCode < 200 || resp.StatusCode > 599) {
+		resp.Body.Close()
+		return nil, badStatus(resp.StatusCode)
+	}
+	return resp, err
 }
 
 // request makes a request to the origin. Its target reaches the wire byte for byte as

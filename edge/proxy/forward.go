@@ -44,7 +44,7 @@ func (p *Proxy) forward(x *Exchange, pl plan, verdict cache.Verdict, why cache.R
 	}
 	r = r.WithContext(httptrace.WithClientTrace(r.Context(), &httptrace.ClientTrace{Got1xxResponse: in.pass}))
 	sent := p.now()
-	resp, err := pl.site.Transport.RoundTrip(r)
+	resp, err := pl.site.roundTrip(r)
 	in.close()
 	x.Wait = p.now().Sub(sent)
 	if err != nil {

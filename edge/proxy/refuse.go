@@ -41,6 +41,15 @@ type originError interface {
 	Retryable() bool     // the request certainly did not reach the application
 }
 
+// badStatus is a status code of an origin's that means nothing.
+type badStatus int
+
+func (e badStatus) Error() string     { return "proxy: the origin's status is " + strconv.Itoa(int(e)) }
+func (badStatus) Status() int         { return http.StatusBadGateway }
+func (badStatus) ProxyStatus() string { return "http_protocol_error" }
+func (badStatus) Reason() string      { return "origin-status" }
+func (badStatus) Retryable() bool     { return false }
+
 // statusClientGone is nginx's word for a client that left before its answer; it stands
 // in the log only.
 const statusClientGone = 499
