@@ -142,6 +142,9 @@ func (l *liar) decode(block []byte) *asked {
 // answer plays the frames of a lie, or writes a declared reply truthfully. It reports
 // whether the connection lives on.
 func (l *liar) answer(t *tls.Conn, stream uint32, a *asked) bool {
+	if has(l.o.manners, "goaway") {
+		return true // what comes behind a GOAWAY is not processed
+	}
 	a.finish(nil, false)
 	reply := l.o.saw(a)
 	if reply == nil {
@@ -222,8 +225,19 @@ func (l *liar) encode(block []token) []byte {
 	return l.buf.Bytes()
 }
 
+// headers writes a field section in frames of a size that every peer takes.
 func (l *liar) headers(stream uint32, end bool, block ...token) {
-	l.fr.WriteHeaders(http2.HeadersFrameParam{StreamID: stream, BlockFragment: l.encode(block), EndHeaders: true, EndStream: end})
+	const most = 16 << 10
+	first, rest := l.encode(block), []byte(nil)
+	if len(first) > most {
+		first, rest = first[:most], first[most:]
+	}
+	l.fr.WriteHeaders(http2.HeadersFrameParam{StreamID: stream, BlockFragment: first, EndHeaders: len(rest) == 0, EndStream: end})
+	for len(rest) > 0 {
+		n := min(most, len(rest))
+		l.fr.WriteContinuation(stream, n == len(rest), rest[:n])
+		rest = rest[n:]
+	}
 }
 
 // endless writes a header that does not end, until a write fails. Its bound is what no
