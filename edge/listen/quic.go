@@ -51,6 +51,11 @@ func (f *Front) newUDP(sock *net.UDPConn) (*udp, error) {
 	if err != nil {
 		return nil, err
 	}
+	// The first call makes quic-go keep such datagrams; it must not wait for a goroutine
+	// to be scheduled, or the first of them go uncounted.
+	ended, end := context.WithCancel(context.Background())
+	end()
+	u.tr.ReadNonQUICPacket(ended, nil)
 	f.loops.Go(func() { f.countStrangers(u) })
 	return u, nil
 }
