@@ -20,7 +20,7 @@ type Key struct {
 // A Class groups the methods whose answers may serve one another.
 type Class byte
 
-// ClassGet is the class of GET and HEAD, the only one that is stored today.
+// ClassGet is the class of GET and HEAD, the only one that is stored.
 const ClassGet Class = 'G'
 
 // seed makes hashes of one process unlike those of another, so that nobody can

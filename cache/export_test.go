@@ -1,0 +1,19 @@
+package cache
+
+// Idle reports that no fill is in any table and that no fill's bytes are accounted.
+func (c *Cache) Idle() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.flights) == 0 && len(c.fills) == 0 && c.held.Load() == 0
+}
+
+// Held is the number of bytes that fills in flight are accounted with.
+func (c *Cache) Held() int64 { return c.held.Load() }
+
+// Constants that tests of the outside need.
+const (
+	Window       = window
+	MostChunk    = mostChunk
+	MostInterim  = mostInterim
+	PassLifetime = passLifetime
+)
