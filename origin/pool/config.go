@@ -66,14 +66,17 @@ func (c *Config) check() error {
 	if c.Protocol != "" && c.Protocol != "h2" {
 		bad("protocol %q is not supported, only h2", c.Protocol)
 	}
-	for name, v := range map[string]int64{
-		"connections": int64(c.Connections), "most connections": int64(c.MaxConnections),
-		"header bytes": int64(c.HeaderBytes), "informational responses": int64(c.Informational),
-		"connect limit": int64(c.Connect), "first byte limit": int64(c.FirstByte),
-		"continue limit": int64(c.Continue), "ping interval": int64(c.Ping), "ping timeout": int64(c.PingTimeout),
+	for _, f := range []struct {
+		name string
+		v    int64
+	}{
+		{"connections", int64(c.Connections)}, {"most connections", int64(c.MaxConnections)},
+		{"header bytes", int64(c.HeaderBytes)}, {"informational responses", int64(c.Informational)},
+		{"connect limit", int64(c.Connect)}, {"first byte limit", int64(c.FirstByte)}, {"continue limit", int64(c.Continue)},
+		{"ping interval", int64(c.Ping)}, {"ping timeout", int64(c.PingTimeout)},
 	} {
-		if v < 0 {
-			bad("%s may not be negative", name)
+		if f.v < 0 {
+			bad("%s may not be negative", f.name)
 		}
 	}
 	if d := c.withDefaults(); d.MaxConnections < d.Connections {
