@@ -29,10 +29,7 @@ func (g *Gateway) frontConfig(o *deploy.Origin) listen.Config {
 			HeaderBytes: 256 << 10, HeaderFields: 1024, URLBytes: 64 << 10, Streams: 1000, Idle: 10 * time.Minute,
 			ConnectionsPerAddress: -1, HandshakesPerAddress: -1, Silence: time.Duration(g.o.Network.Edge.Limits.BodyTime),
 		},
-		Hooks: listen.Hooks{
-			Connections: func(p listen.Proto, delta int) { g.connections[p[1]-'0'].Add(int64(delta)) },
-			Rejected:    func(r listen.Reason) { g.rejected.WithLabelValues(string(r)).Inc() },
-		},
+		Hooks: g.count.hooks(),
 	}
 }
 

@@ -22,12 +22,19 @@ type identity struct {
 	modified, status int64 // nanoseconds since 1970; status is the inode's own time of change, which nobody can set back
 }
 
-// identify is the zero identity but for size and time where the file system has no inodes (embed.FS).
+// identify tells size and time alone where the file system has no inodes (embed.FS).
 func identify(info fs.FileInfo) identity {
 	id := identity{size: info.Size(), modified: info.ModTime().UnixNano()}
 	if st, ok := info.Sys().(*syscall.Stat_t); ok {
 		id.dev, id.ino, id.status = uint64(st.Dev), st.Ino, st.Ctim.Nano()
 	}
+	return id
+}
+
+// content is what tells whether the content of an open file has changed. The inode's own time changes also when the file
+// is renamed, linked or replaced, none of which touches the bytes that are being read.
+func (id identity) content() identity {
+	id.status = 0
 	return id
 }
 
@@ -110,7 +117,7 @@ func (t *hashes) read(ctx context.Context, f fs.File, content io.ReadSeeker, key
 	case <-ctx.Done():
 		return "", nil, context.Cause(ctx)
 	}
-	was := key.identity
+	was := key.content()
 	buf := make([]byte, 64<<10)
 	for range 3 {
 		sum := sha256.New()
@@ -125,7 +132,7 @@ func (t *hashes) read(ctx context.Context, f fs.File, content io.ReadSeeker, key
 		if err != nil {
 			return "", nil, err
 		}
-		if is := identify(info); is != was {
+		if is := identify(info).content(); is != was {
 			was = is
 			continue
 		}
@@ -164,7 +171,7 @@ func (t *hashes) keepLocked(key fileKey, tag string) {
 type steadyFile struct {
 	io.ReadSeeker
 	f   fs.File
-	was identity
+	was identity // content() of it
 
 	mu  sync.Mutex // http.ServeContent reads several ranges in a goroutine of its own
 	err error
@@ -176,7 +183,7 @@ func (s *steadyFile) Read(p []byte) (int, error) {
 	switch {
 	case failed != nil:
 		err = failed
-	case identify(info) != s.was:
+	case identify(info).content() != s.was:
 		err = errChanging
 	}
 	if err != nil && err != io.EOF {

@@ -11,6 +11,8 @@ import (
 	"os"
 	"strings"
 	"syscall"
+
+	"hither/deploy/ops"
 )
 
 // ProxyConfig says how to reach an application.
@@ -28,8 +30,9 @@ type ProxyConfig struct {
 // (X-Forwarded-*, Forwarded, Early-Data) go on unchanged: the edge has proved itself. Fields of one hop are taken out
 // and Via is added, both ways. An answer that breaks off breaks off towards the edge too, it is never silently short.
 type Proxy struct {
-	cfg ProxyConfig
-	rp  *httputil.ReverseProxy
+	cfg     ProxyConfig
+	rp      *httputil.ReverseProxy
+	limiter ops.Limiter
 }
 
 // NewProxy makes a Proxy.
@@ -37,7 +40,7 @@ func NewProxy(cfg ProxyConfig) *Proxy {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	p := &Proxy{cfg: cfg}
+	p := &Proxy{cfg: cfg, limiter: ops.Limiter{Log: cfg.Log}}
 	p.rp = &httputil.ReverseProxy{
 		Rewrite:        rewrite(cfg.Name),
 		Transport:      cfg.Transport,
@@ -92,7 +95,7 @@ func (p *Proxy) failed(w http.ResponseWriter, r *http.Request, err error) {
 		panic(http.ErrAbortHandler) // the edge has given up
 	}
 	status, token := explain(err)
-	p.cfg.Log.Warn("no answer from an instance", "host", r.Host, "path", r.URL.Path, "error", err, "status", status, "reason", token)
+	p.limiter.Warn("no answer from an instance", "host", r.Host, "path", r.URL.Path, "error", err, "status", status, "reason", token)
 	w.Header().Set("Proxy-Status", p.cfg.Name+"; error="+token)
 	answer(w, r, status)
 }
@@ -127,7 +130,7 @@ func explain(err error) (status int, token string) {
 	case strings.Contains(text, "tls: "), strings.Contains(text, "x509: "):
 		return http.StatusBadGateway, "tls_certificate_error"
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE),
-		strings.Contains(text, "server closed"), strings.Contains(text, "connection broken"):
+		strings.Contains(text, "server closed"):
 		return http.StatusBadGateway, "connection_terminated"
 	}
 	return http.StatusBadGateway, "http_protocol_error"

@@ -13,6 +13,7 @@ import (
 	"net/http/httptrace"
 	"net/textproto"
 	"net/url"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -126,21 +127,26 @@ X-Forwarded-Proto: https
 }
 
 func TestProxyPassesAResponseOnAsItIs(t *testing.T) {
-	app := app1(t, func(w http.ResponseWriter, r *http.Request) {
-		h := w.Header()
-		h["Link"] = []string{"</a.css>"}
-		w.WriteHeader(http.StatusEarlyHints)
-		delete(h, "Link")
-		h.Set("Connection", "close, X-Hop")
-		h.Set("X-Hop", "1")
-		h.Set("Keep-Alive", "timeout=5")
-		h.Set("Trailer", "Sum")
-		h["Set-Cookie"] = []string{"a=1", "b=2"}
-		h.Set("Content-Encoding", "gzip")
-		w.WriteHeader(http.StatusTeapot)
-		io.WriteString(w, "not gzip at all")
-		h.Set("Sum", "42")
-	})
+	app := liar(t, strings.ReplaceAll(`HTTP/1.1 103 Early Hints
+Link: </a.css>
+
+HTTP/1.1 418 Teapot
+Connection: X-Hop
+X-Hop: 1
+Keep-Alive: timeout=5
+Proxy-Authenticate: Basic
+Set-Cookie: a=1
+Set-Cookie: b=2
+Content-Encoding: gzip
+Transfer-Encoding: chunked
+Trailer: Sum
+
+f
+not gzip at all
+0
+Sum: 42
+
+`, "\n", "\r\n"))
 	s := before(t, InstanceLimits{}, app)
 	early := ""
 	res, err := s.do(t, "GET", "/", nil, func(r *http.Request) {
@@ -157,7 +163,12 @@ func TestProxyPassesAResponseOnAsItIs(t *testing.T) {
 		t.Errorf("%d %q, trailers %v, early %q", res.StatusCode, body, res.Trailer, early)
 	}
 	h := res.Header
-	if h.Get("X-Hop")+h.Get("Keep-Alive")+h.Get("Connection")+h.Get("Link") != "" || len(h["Set-Cookie"]) != 2 || h.Get("Content-Encoding") != "gzip" {
+	for _, hop := range []string{"X-Hop", "Keep-Alive", "Connection", "Proxy-Authenticate", "Transfer-Encoding", "Link"} {
+		if h.Get(hop) != "" {
+			t.Errorf("%s was passed on", hop)
+		}
+	}
+	if len(h["Set-Cookie"]) != 2 || h.Get("Content-Encoding") != "gzip" {
 		t.Errorf("fields %v", h)
 	}
 }
@@ -277,7 +288,7 @@ func TestProxyBadInstances(t *testing.T) {
 		{"endless field", liar(t, "HTTP/1.1 200 OK\r\nX: ∞yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy"), 502, "http_response_header_section_size"},
 		{"endless 1xx", liar(t, "∞HTTP/1.1 103 Early Hints\r\n\r\n"), 502, "http_protocol_error"},
 		{"two lengths", liar(t, "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabcd"), 502, "http_protocol_error"},
-		{"space before colon", liar(t, "HTTP/1.1 200 OK\r\nA : b\r\n\r\n"), 502, "http_protocol_error"},
+		{"length is no number", liar(t, "HTTP/1.0 200 OK\r\nContent-Length: x\r\n\r\nabcd"), 502, "http_protocol_error"},
 
 		{"length short", liar(t, "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nfour"), 0, ""},
 		{"chunks cut off", liar(t, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nfour\r\n"), 0, ""},
@@ -288,17 +299,17 @@ func TestProxyBadInstances(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			s := before(t, short, test.url)
 			res, err := s.get(t, "/")
-			if err != nil {
-				t.Fatal(err)
-			}
-			body, err := whole(res, nil)
+			body, err := whole(res, err)
 			if test.status == 0 {
 				if err == nil {
 					t.Errorf("a body that broke off came as whole: %d %q", res.StatusCode, body)
 				}
 				return
 			}
-			if want := "us; error=" + test.token; err != nil || res.StatusCode != test.status || res.Header.Get("Proxy-Status") != want {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if want := "us; error=" + test.token; res.StatusCode != test.status || res.Header.Get("Proxy-Status") != want {
 				t.Errorf("%d, %q, %v", res.StatusCode, res.Header.Get("Proxy-Status"), err)
 			}
 			if res.Header.Get("Cache-Control") != "no-store" {
@@ -308,23 +319,33 @@ func TestProxyBadInstances(t *testing.T) {
 	}
 }
 
-// An instance sends two answers to one request. The second must never become the answer to another.
+// An instance sends two answers to one request. The second must never become the answer to another. Of net/http alone it
+// sometimes does, when a request waits for the connection (TestTurnConn shows the rule, this one that it is kept).
 func TestProxySecondAnswerIsNobodys(t *testing.T) {
-	const good = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ngood"
-	const evil = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil"
-	app := liar(t, good, good+evil, good+evil, good+evil)
-	s := before(t, InstanceLimits{}, app)
+	log.SetOutput(io.Discard) // where net/http says so when it finds the second by itself
+	t.Cleanup(func() { log.SetOutput(os.Stderr) })
+	const good = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX: good\r\n\r\n"
+	const evil = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX: evil\r\n\r\n"
+	u, err := url.Parse(liar(t, good, good+evil, good+evil, good+evil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := NewInstances([]Instance{{URL: u, Weight: 1}}, InstanceLimits{})
+	t.Cleanup(in.Close)
+	in.transport.MaxConnsPerHost = 1 // so that somebody always waits for the connection
+	s := newServer(t, NewProxy(ProxyConfig{Name: "us", Transport: in}))
+	const workers, each = 8, 100
 	var wg sync.WaitGroup
 	var mu sync.Mutex
 	seen := make(map[string]int)
-	for range 8 { // so that a request is there to take a connection the moment it is free
+	for range workers {
 		wg.Go(func() {
-			for range 200 {
-				got, err := whole(s.get(t, "/"))
-				if err != nil {
-					got = "error"
-				} else if strings.Contains(got, "502") {
-					got = "502"
+			for range each {
+				res, err := s.get(t, "/")
+				got := "error"
+				if err == nil {
+					res.Body.Close()
+					got = fmt.Sprint(res.StatusCode, res.Header.Get("X"))
 				}
 				mu.Lock()
 				seen[got]++
@@ -333,7 +354,7 @@ func TestProxySecondAnswerIsNobodys(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if seen["evil"] > 0 || seen["good"] == 0 || seen["good"]+seen["502"] != 1600 {
+	if seen["200good"] == 0 || seen["200good"]+seen["502"] != workers*each {
 		t.Errorf("%v", seen)
 	}
 }

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"hither/deploy/ops"
 )
 
 // StaticConfig is a folder served as a site.
@@ -31,8 +33,9 @@ type StaticConfig struct {
 // strong validators made from the content. A folder is its index.html; nothing lists it. Names that begin with a dot do
 // not exist, but for .well-known at the top (RFC 8615). It is safe for concurrent use.
 type Static struct {
-	cfg    StaticConfig
-	hashes *hashes
+	cfg     StaticConfig
+	hashes  *hashes
+	limiter ops.Limiter
 }
 
 // NewStatic makes a Static. It reads nothing yet.
@@ -43,7 +46,7 @@ func NewStatic(cfg StaticConfig) *Static {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Static{cfg: cfg, hashes: newHashes(cfg.Now)}
+	return &Static{cfg: cfg, hashes: newHashes(cfg.Now), limiter: ops.Limiter{Log: cfg.Log}}
 }
 
 // allowed is the Allow field of a static site (RFC 9110 section 10.2.1).
@@ -162,10 +165,10 @@ func (s *Static) serve(w http.ResponseWriter, r *http.Request, f fs.File, info f
 	if t := typeOf(info.Name()); t != "" {
 		h.Set("Content-Type", t) // else ServeContent looks at the first bytes
 	}
-	steady := &steadyFile{f: f, ReadSeeker: content, was: identify(info)}
+	steady := &steadyFile{f: f, ReadSeeker: content, was: identify(info).content()}
 	http.ServeContent(w, rangeable(r), info.Name(), info.ModTime(), steady)
 	if err := steady.failure(); err != nil {
-		s.cfg.Log.Warn("answer broken off", "file", info.Name(), "error", err)
+		s.limiter.Warn("answer broken off", "file", info.Name(), "error", err)
 		panic(http.ErrAbortHandler) // the client must not take it for whole
 	}
 }
@@ -201,10 +204,10 @@ func (s *Static) refuse(w http.ResponseWriter, r *http.Request, name string, err
 	case errors.Is(err, fs.ErrPermission):
 		answer(w, r, http.StatusForbidden)
 	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE), errors.Is(err, errChanging):
-		s.cfg.Log.Error("cannot read", "file", name, "error", err)
+		s.limiter.Warn("cannot read", "file", name, "error", err)
 		answer(w, r, http.StatusServiceUnavailable)
 	case errors.Is(err, syscall.EIO), errors.Is(err, syscall.ESTALE), errors.Is(err, io.ErrUnexpectedEOF):
-		s.cfg.Log.Error("cannot read", "file", name, "error", err)
+		s.limiter.Warn("cannot read", "file", name, "error", err)
 		answer(w, r, http.StatusInternalServerError)
 	default: // not there, not a folder, out of the root by a link, too long, a loop of links
 		s.notFound(w, r)
