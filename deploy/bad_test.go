@@ -115,6 +115,7 @@ func TestHostile(t *testing.T) {
 		"in braces":   {"{" + strings.Repeat("? a\n", many), "f:1:2: keys behind a question mark are not used in a network file; write KEY: VALUE"},
 		"explicit":    {strings.Repeat("? ", many), "f:1:1: keys behind a question mark are not used in a network file; write KEY: VALUE"},
 		"binary":      {"version: 1\nname: \x00\n", "f:2:1: the line is not valid UTF-8 text, or has a control character"},
+		"bare CR":     {"version: 1\r\nname: a\rb\n", "f:2:1: the line is not valid UTF-8 text, or has a control character"},
 		"latin 1":     {"version: 1\n# caf\xe9\n", "f:2:1: the line is not valid UTF-8 text, or has a control character"},
 		"empty":       {"", "f:1:1: the file is empty; it must begin with `version: 1`"},
 		"comments":    {"# nothing\n", "f:1:1: the file is empty; it must begin with `version: 1`"},

@@ -158,6 +158,22 @@ func TestGatewayOfANameListensEverywhere(t *testing.T) {
 	}
 }
 
+// TestLineEnds: a file from an editor of Windows reads the same, at the same places.
+func TestLineEnds(t *testing.T) {
+	data, err := os.ReadFile("testdata/bad/several.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := os.ReadFile("testdata/bad/several.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = deploy.Parse("several.yaml", []byte(strings.ReplaceAll(string(data), "\n", "\r\n")))
+	if err == nil || err.Error()+"\n" != string(want) {
+		t.Errorf("got\n%v\nwant\n%s", err, want)
+	}
+}
+
 func TestLoadMissing(t *testing.T) {
 	_, err := deploy.Load("testdata/none.yaml")
 	want := "deploy: network file testdata/none.yaml does not exist; `hither up` writes one to begin with, and deploy/network.yaml is the annotated example"

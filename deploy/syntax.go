@@ -46,7 +46,8 @@ func (l *loader) syntax(data []byte) (body ast.Node) {
 			l.at(position{}, "this cannot be read as YAML")
 		}
 	}()
-	tokens := lexer.Tokenize(string(data))
+	// The lexer counts a line end of Windows behind a comment twice.
+	tokens := lexer.Tokenize(strings.ReplaceAll(string(data), "\r\n", "\n"))
 	if t, why := tooMuch(tokens); t != nil {
 		l.at(positionOf(t), "%s", why)
 		return nil
@@ -142,7 +143,9 @@ func firstInvalid(data []byte) (line int, ok bool) {
 	line = 1
 	for len(data) > 0 {
 		r, n := utf8.DecodeRune(data)
-		if r == utf8.RuneError && n == 1 || r < ' ' && r != '\n' && r != '\r' && r != '\t' || r == 0x7f {
+		// A carriage return alone ends a line for YAML and for nothing else.
+		alone := r == '\r' && (len(data) == 1 || data[1] != '\n')
+		if r == utf8.RuneError && n == 1 || alone || r < ' ' && r != '\n' && r != '\r' && r != '\t' || r == 0x7f {
 			return line, false
 		}
 		if r == '\n' {
