@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+
+	"hither/deploy/fleet"
 )
 
 // A child is one node's process, as its parent sees it.
@@ -47,8 +49,11 @@ func (g *group) spawn(node upChild) (*child, error) {
 		return nil, err
 	}
 	c := &child{upChild: node, link: ours, log: log.Name(), since: at, ready: make(chan struct{}), ended: make(chan struct{})}
-	c.cmd = exec.Command(exe, node.Role, "--name", node.Name, "--state", state,
-		"--network", filepath.Join(g.dir, "network.yaml"), "--access-log", filepath.Join(state, "access.log"), "--link-fd", "3")
+	args := []string{node.Role, "--name", node.Name, "--state", state, "--network", filepath.Join(g.dir, "network.yaml"), "--link-fd", "3"}
+	if node.Role == fleet.RoleEdge {
+		args = append(args, "--access-log", filepath.Join(state, "access.log"))
+	}
+	c.cmd = exec.Command(exe, args...)
 	c.cmd.ExtraFiles = []*os.File{theirs}
 	c.cmd.Stderr = log
 	// A group of its own: Ctrl-C at the terminal is for the parent to hand on.

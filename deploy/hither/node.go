@@ -34,8 +34,6 @@ func nodeFlags(c *cobra.Command, o *nodeOptions) {
 	f.StringVar(&o.name, "name", "", "the node's name in the network file")
 	f.StringVar(&o.state, "state", "", "the node's state folder, with its identity (from `hither fleet init`)")
 	f.StringVar(&o.network, "network", "", "network file (default: the last good one in the state folder)")
-	f.StringVar(&o.accessLog, "access-log", "-", "file for the access log; - is standard output, \"\" is none")
-	f.Var(&o.format, "access-format", "json or combined")
 	f.Var(&o.level, "log-level", "debug, info, warn or error")
 	f.IntVar(&o.linkFD, "link-fd", 0, "")
 	f.MarkHidden("link-fd")
@@ -52,6 +50,8 @@ func edgeCommand() *cobra.Command {
 		RunE:  func(c *cobra.Command, _ []string) error { return runNode(c.Context(), o, "edge", newEdge) },
 	}
 	nodeFlags(c, &o)
+	c.Flags().StringVar(&o.accessLog, "access-log", "-", "file for the access log; - is standard output, \"\" is none")
+	c.Flags().Var(&o.format, "access-format", "json or combined")
 	return c
 }
 

@@ -39,22 +39,27 @@ func addresses(pop *deploy.PoP, port int) []netip.AddrPort {
 
 // limits are a front's.
 func limits(l deploy.EdgeLimits) listen.Limits {
-	retry := l.QUICRetryAbove
-	if retry == 0 {
-		retry = -1 // the file's 0 is "always", a Front's is "default"
-	}
 	return listen.Limits{
 		HeaderBytes: int(l.HeaderBytes), HeaderFields: l.HeaderFields, HeaderTime: time.Duration(l.HeaderTime), URLBytes: int(l.URLBytes),
 		Silence: time.Duration(l.BodyTime), Idle: time.Duration(l.Idle),
-		ConnectionsPerAddress: l.ConnectionsPerAddress, HandshakesPerAddress: l.HandshakesPerAddress, RetryAbove: retry,
+		ConnectionsPerAddress: l.ConnectionsPerAddress, HandshakesPerAddress: l.HandshakesPerAddress, RetryAbove: orNever(l.QUICRetryAbove),
 	}
+}
+
+// orNever turns the file's 0, which is "never" or "none", into a part's, whose 0 is
+// "default".
+func orNever[T int | time.Duration](v T) T {
+	if v == 0 {
+		return -1
+	}
+	return v
 }
 
 // poolConfig is how this node reaches an origin.
 func poolConfig(node string, o *deploy.Origin, id *fleet.Identity) pool.Config {
 	c := pool.Config{
 		Origin: o.Name, Node: node, TLS: id.ClientTLS(fleet.RoleOrigin, o.Name), Protocol: o.Pool.Protocol,
-		Connections: o.Pool.Connections, MaxAge: time.Duration(o.Pool.MaxAge), MaxWaiting: o.Limits.Waiting,
+		Connections: o.Pool.Connections, MaxAge: orNever(time.Duration(o.Pool.MaxAge)), MaxWaiting: orNever(o.Limits.Waiting),
 		Connect: time.Duration(o.Limits.Connect), FirstByte: time.Duration(o.Limits.FirstByte), BodyIdle: time.Duration(o.Limits.Idle),
 	}
 	for _, a := range o.Gateway.Addresses {
