@@ -34,8 +34,9 @@ type client struct {
 	mu       sync.Mutex
 	byName   map[string]closer // round trippers by TLS server name; "" = the URL's host
 	plain    *http.Transport
-	sessions tls.ClientSessionCache
+	sessions *sessions
 	udp      []*quic.Transport
+	relay    *relay // between the next QUIC connection and the edge; nil = none
 }
 
 // A closer is a round tripper whose connections can be closed.
@@ -54,7 +55,7 @@ func (t quicTripper) drop() { t.Close() }
 
 func newClient(proto string, e *edge, a *authority) *client {
 	return &client{
-		proto: proto, https: e.https, http: e.http, roots: a.pool, byName: make(map[string]closer), sessions: tls.NewLRUClientSessionCache(8),
+		proto: proto, https: e.https, http: e.http, roots: a.pool, byName: make(map[string]closer), sessions: &sessions{ClientSessionCache: tls.NewLRUClientSessionCache(8), put: newBell()},
 	}
 }
 
@@ -114,10 +115,39 @@ func (c *client) dialQUIC(ctx context.Context, _ string, conf *tls.Config, qc *q
 		return nil, err
 	}
 	tr := &quic.Transport{Conn: sock}
+	to := net.UDPAddrFromAddrPort(c.https)
 	c.mu.Lock()
 	c.udp = append(c.udp, tr)
+	if c.relay != nil {
+		to = c.relay.front.LocalAddr().(*net.UDPAddr)
+	}
 	c.mu.Unlock()
-	return tr.DialEarly(ctx, net.UDPAddrFromAddrPort(c.https), conf, qc)
+	return tr.DialEarly(ctx, to, conf, qc)
+}
+
+// early prepares the next request to go as 0-RTT data: on a new connection, by a session of
+// an earlier one, through a relay that holds the end of the handshake back.
+func (c *client) early(ctx context.Context) (*relay, error) {
+	c.reconnect()
+	// A ticket that is used twice may be refused: fetch one for this request.
+	before := c.sessions.count()
+	conn, err := c.dialQUIC(ctx, "", c.tls(defaultHost), &quic.Config{})
+	if err != nil {
+		return nil, err
+	}
+	err = c.sessions.put.await("a session ticket", func() bool { return c.sessions.count() > before })
+	c.reconnect()
+	if <-conn.Context().Done(); err != nil {
+		return nil, err
+	}
+	rl, err := newRelay(c.https)
+	if err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.relay = rl
+	return rl, nil
 }
 
 // reconnect closes all connections; session tickets stay.
@@ -136,6 +166,35 @@ func (c *client) reconnect() {
 		tr.Conn.Close()
 	}
 	c.udp = nil
+	if c.relay != nil {
+		c.relay.close()
+		c.relay = nil
+	}
+}
+
+// sessions tells when a ticket has come.
+type sessions struct {
+	tls.ClientSessionCache
+	put *bell
+
+	mu sync.Mutex
+	n  int
+}
+
+func (s *sessions) Put(key string, st *tls.ClientSessionState) {
+	s.ClientSessionCache.Put(key, st)
+	if st != nil {
+		s.mu.Lock()
+		s.n++
+		s.mu.Unlock()
+		s.put.ring()
+	}
+}
+
+func (s *sessions) count() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.n
 }
 
 // A call is one request under way.
@@ -169,10 +228,20 @@ func (c *client) begin(s *step, words []token, id string) (*call, error) {
 		return nil, fmt.Errorf("%s: %w", s.text, err)
 	}
 	name, _ := option(words, "sni")
+	done := func() {}
+	if has(words, "early") {
+		rl, err := c.early(ctx)
+		if err != nil {
+			cancel()
+			return nil, err
+		}
+		done = rl.release
+	}
 	t := c.tripper(r.URL.Scheme, name)
 	go func() {
 		defer close(cl.ready)
 		cl.resp, cl.err = t.RoundTrip(r)
+		done()
 	}()
 	return cl, nil
 }

@@ -192,7 +192,7 @@ func (r *run) fields(s *step) error {
 	case "h2":
 		got, err = r.fieldsH2(fields(s.words), body, hasBody)
 	case "h3":
-		got, err = r.fieldsH3(fields(s.words), body, hasBody)
+		got, err = r.fieldsH3(s.words, body, hasBody)
 	default:
 		err = errors.New("HTTP/1.1 has no field sections: say not h1")
 	}
@@ -262,14 +262,24 @@ func (r *run) fieldsH2(block []token, body string, hasBody bool) (string, error)
 	}
 }
 
-func (r *run) fieldsH3(block []token, body string, hasBody bool) (string, error) {
+func (r *run) fieldsH3(words []token, body string, hasBody bool) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
+	if has(words, "early") {
+		rl, err := r.client.early(ctx)
+		if err != nil {
+			return "", err
+		}
+		defer rl.release()
+	}
 	conn, err := r.client.dialQUIC(ctx, "", r.client.tls(defaultHost), &quic.Config{})
 	if err != nil {
 		return "", err
 	}
 	defer conn.CloseWithError(0, "")
+	if !has(words, "early") {
+		<-conn.HandshakeComplete()
+	}
 	control, err := conn.OpenUniStream()
 	if err != nil {
 		return "", err
@@ -281,7 +291,7 @@ func (r *run) fieldsH3(block []token, body string, hasBody bool) (string, error)
 	}
 	var buf bytes.Buffer
 	enc := qpack.NewEncoder(&buf)
-	for _, f := range block {
+	for _, f := range fields(words) {
 		enc.WriteField(qpack.HeaderField{Name: f.name, Value: r.vars.Replace(f.value)})
 	}
 	stream.Write(h3Frame(0x01, buf.Bytes()))

@@ -1,0 +1,118 @@
+package edge_test
+
+import (
+	"net"
+	"net/netip"
+	"sync"
+
+	"github.com/quic-go/quic-go/quicvarint"
+)
+
+// A relay stands between a QUIC client and the edge. It lets pass what a client sends before
+// it has heard the edge, Initial and 0-RTT packets, and holds everything else back until it
+// is opened. An answer that comes through a closed relay was given before the handshake
+// could be complete: that is how a script knows that its request came as early data.
+type relay struct {
+	front *net.UDPConn // the client's side
+	back  *net.UDPConn // the edge's side
+	work  sync.WaitGroup
+
+	mu     sync.Mutex
+	client *net.UDPAddr
+	open   bool     // nothing is held back
+	held   [][]byte // datagrams
+}
+
+func newRelay(edge netip.AddrPort) (*relay, error) {
+	front, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		return nil, err
+	}
+	back, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(edge))
+	if err != nil {
+		front.Close()
+		return nil, err
+	}
+	r := &relay{front: front, back: back}
+	r.work.Go(r.forth)
+	r.work.Go(r.home)
+	return r, nil
+}
+
+// forth carries the client's datagrams.
+func (r *relay) forth() {
+	buf := make([]byte, 64<<10)
+	for {
+		n, from, err := r.front.ReadFromUDP(buf)
+		if err != nil {
+			return
+		}
+		datagram := append([]byte(nil), buf[:n]...)
+		r.mu.Lock()
+		r.client = from
+		if r.open || firstFlight(datagram) {
+			r.back.Write(datagram)
+		} else {
+			r.held = append(r.held, datagram)
+		}
+		r.mu.Unlock()
+	}
+}
+
+// firstFlight reports whether all packets of a datagram are Initial or 0-RTT ones of QUIC
+// version 1 (RFC 9000 section 17.2).
+func firstFlight(datagram []byte) bool {
+	for b := datagram; len(b) > 6 && b[0] != 0; { // a datagram may end in zeros
+		kind := b[0] >> 4 & 3
+		if b[0]&0x80 == 0 || kind > 1 {
+			return false
+		}
+		at := 5 // after the version
+		at += 1 + int(b[at])
+		at += 1 + int(b[at])
+		if kind == 0 {
+			token, n, err := quicvarint.Parse(b[at:])
+			if err != nil {
+				return false
+			}
+			at += n + int(token)
+		}
+		length, n, err := quicvarint.Parse(b[at:])
+		if err != nil || at+n+int(length) > len(b) {
+			return false
+		}
+		b = b[at+n+int(length):]
+	}
+	return true
+}
+
+// home carries the edge's datagrams.
+func (r *relay) home() {
+	buf := make([]byte, 64<<10)
+	for {
+		n, err := r.back.Read(buf)
+		if err != nil {
+			return
+		}
+		r.mu.Lock()
+		client := r.client
+		r.mu.Unlock()
+		r.front.WriteToUDP(buf[:n], client)
+	}
+}
+
+// release lets go of what was held back.
+func (r *relay) release() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, datagram := range r.held {
+		r.back.Write(datagram)
+	}
+	r.open, r.held = true, nil
+}
+
+func (r *relay) close() {
+	r.front.Close()
+	r.back.Close()
+	r.work.Wait()
+}
