@@ -27,6 +27,7 @@ type app struct {
 	url  string
 	mux  *http.ServeMux
 	held atomic.Int64 // requests to /hold that have sent their half
+	left atomic.Int64 // of them, those whose client has gone
 	gate chan struct{}
 
 	mu   sync.Mutex
@@ -62,6 +63,7 @@ func newApp(t *testing.T, net127 string) *app {
 		case <-a.gate:
 			w.Write(text[len(text)/2:])
 		case <-r.Context().Done():
+			a.left.Add(1)
 		}
 	})
 	srv := &http.Server{Handler: a.counted()}

@@ -5,6 +5,7 @@ package e2e_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -21,6 +22,7 @@ type crowd struct {
 	lost     ledger
 	answered atomic.Int64
 	perVisit []atomic.Int64 // answers of each visitor
+	away     atomic.Int64   // visitors whom no edge takes any more
 	stop     context.CancelFunc
 	wg       sync.WaitGroup
 }
@@ -29,8 +31,9 @@ type crowd struct {
 func (n *network) crowdOf(t *testing.T, a *app, each int, pops ...string) *crowd {
 	t.Helper()
 	c := &crowd{app: a}
-	for i := range each * len(protocols) {
-		c.visitors = append(c.visitors, n.visitor(t, visit{proto: protocols[i%len(protocols)], pops: pops}))
+	// Each from an address of its own: one address may not begin so many handshakes.
+	for i, from := range n.sources(each * len(protocols)) {
+		c.visitors = append(c.visitors, n.visitor(t, visit{proto: protocols[i%len(protocols)], pops: pops, from: from}))
 	}
 	c.perVisit = make([]atomic.Int64, len(c.visitors))
 	return c
@@ -45,6 +48,10 @@ func (c *crowd) begin(t *testing.T) {
 		c.wg.Go(func() {
 			for k := 0; ctx.Err() == nil; k++ {
 				if err := c.ask(context.WithoutCancel(ctx), v, i, k); err != nil {
+					if refused := (dialError{}); errors.As(err, &refused) {
+						c.away.Add(1) // nobody is left to ask
+						return
+					}
 					c.lost.add("%s, client %d, request %d: %v", v.proto, i, k, err)
 					return
 				}
@@ -120,10 +127,14 @@ func (c *crowd) ask(ctx context.Context, v *visitor, client, k int) error {
 	return nil
 }
 
-// report fails the test if a request was lost.
-func (c *crowd) report(t *testing.T) {
+// report fails the test if a request was lost, or if not as many clients as told ended
+// up with nobody to ask.
+func (c *crowd) report(t *testing.T, away int64) {
 	t.Helper()
 	t.Logf("%d clients had %d answers", len(c.visitors), c.answered.Load())
+	if n := c.away.Load(); n != away {
+		t.Errorf("%d clients found nobody who takes their connection, not %d", n, away)
+	}
 	c.lost.report(t)
 }
 

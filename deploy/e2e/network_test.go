@@ -38,6 +38,9 @@ type network struct {
 	roots    *x509.CertPool
 }
 
+// readyLine is the last that `up` writes before it waits.
+const readyLine = "\nready\n"
+
 // readyTime bounds the start of a network.
 const readyTime = 60 * time.Second
 
@@ -60,9 +63,21 @@ func run(t *testing.T, s setup) *network {
 	}
 	t.Cleanup(func() { noProcesses(t, n.dir) })
 	n.up = start(t, program, args...)
-	if !n.up.stdout.wait(readyTime, "ready", 1) || !strings.HasSuffix(n.up.stdout.String(), "\nready\n") {
+	if !n.up.stdout.wait(readyTime, readyLine, 1) {
 		t.Fatalf("%s is not ready; it wrote:\n%s%s", n.up.cmd, n.up.stdout, n.up.stderr)
 	}
+	n.trust(t)
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("the network's errors:\n%s", n.up.stderr)
+		}
+	})
+	return n
+}
+
+// trust lets visitors believe what the network's site authority signs.
+func (n *network) trust(t *testing.T) {
+	t.Helper()
 	pem, err := os.ReadFile(filepath.Join(n.dir, "ca.pem"))
 	if err != nil {
 		t.Fatal(err)
@@ -71,12 +86,6 @@ func run(t *testing.T, s setup) *network {
 	if !n.roots.AppendCertsFromPEM(pem) {
 		t.Fatalf("no certificate in %s", pem)
 	}
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Logf("the network's errors:\n%s", n.up.stderr)
-		}
-	})
-	return n
 }
 
 // write writes the network file before the first start, as a user does who has edited it.

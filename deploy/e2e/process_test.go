@@ -172,10 +172,11 @@ func (l *lines) String() string {
 	return string(l.text)
 }
 
-// count returns how many whole lines contain a text.
+// count returns how many whole lines contain a text. A line begins and ends with a line
+// feed here, so that a text can be all of one.
 func (l *lines) count(text string) (n int) {
 	for line := range strings.Lines(l.String()) {
-		if strings.HasSuffix(line, "\n") && strings.Contains(line, text) {
+		if strings.HasSuffix(line, "\n") && strings.Contains("\n"+line, text) {
 			n++
 		}
 	}

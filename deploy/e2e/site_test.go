@@ -92,7 +92,7 @@ func TestSite(t *testing.T) {
 // sources are addresses of a scenario's net for clients to come from.
 func (n *network) sources(count int) (from []netip.Addr) {
 	for i := range count {
-		from = append(from, netip.MustParseAddr(fmt.Sprintf("%s.200.%d", n.net, i+1)))
+		from = append(from, netip.MustParseAddr(fmt.Sprintf("%s.%d.%d", n.net, 200+i/250, i%250+1)))
 	}
 	return from
 }

@@ -46,14 +46,19 @@ func tunnelTo(t *testing.T, listen, to string, connect bool, sources ...netip.Ad
 	})
 	t.Cleanup(func() {
 		ln.Close()
-		p.mu.Lock()
-		for c := range p.conns {
-			c.Close()
-		}
-		p.mu.Unlock()
+		p.cut()
 		p.wg.Wait()
 	})
 	return p
+}
+
+// cut ends all connections that there are.
+func (p *tunnel) cut() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for c := range p.conns {
+		c.Close()
+	}
 }
 
 // hold keeps c until it is closed.

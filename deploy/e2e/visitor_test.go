@@ -30,6 +30,7 @@ const site = "https://" + host + ":8443"
 type visitor struct {
 	proto string
 	http  *http.Client
+	tls   *tls.Config
 	// dials counts connections begun, refused those which nobody accepted. A refused one
 	// is no lost request: nothing was sent.
 	dials, refused atomic.Int64
@@ -52,16 +53,17 @@ func (n *network) visitor(t *testing.T, w visit) *visitor {
 	for _, pop := range w.pops {
 		v.edges = append(v.edges, n.edge(pop))
 	}
-	conf := &tls.Config{RootCAs: n.roots, ServerName: host}
+	v.tls = &tls.Config{RootCAs: n.roots, ServerName: host}
 	switch w.proto {
 	case "h3":
-		tr := &http3.Transport{TLSClientConfig: conf, QUICConfig: &quic.Config{MaxIdleTimeout: time.Minute}, Dial: v.dialQUIC}
+		tr := &http3.Transport{TLSClientConfig: v.tls, QUICConfig: &quic.Config{MaxIdleTimeout: time.Minute}, Dial: v.dialQUIC}
 		v.http = &http.Client{Transport: tr}
 		t.Cleanup(func() { tr.Close() })
 	default:
-		tr := &http.Transport{TLSClientConfig: conf, DialContext: v.dialTCP, DisableCompression: true, Protocols: new(http.Protocols)}
+		tr := &http.Transport{DialTLSContext: v.dialTLS, DisableCompression: true, Protocols: new(http.Protocols)}
 		tr.Protocols.SetHTTP1(w.proto == "h1")
 		tr.Protocols.SetHTTP2(w.proto == "h2")
+		v.tls.NextProtos = map[string][]string{"h1": {"http/1.1"}, "h2": {"h2"}}[w.proto]
 		v.http = &http.Client{Transport: tr}
 		t.Cleanup(tr.CloseIdleConnections)
 	}
@@ -75,11 +77,16 @@ func (n *network) via(t *testing.T, proto, pop string) *visitor {
 	return n.visitor(t, visit{proto: proto, pops: []string{pop}})
 }
 
-func (v *visitor) dialTCP(ctx context.Context, _, _ string) (net.Conn, error) {
-	d := net.Dialer{}
-	if v.from.IsValid() {
-		d.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(v.from, 0))
-	}
+// A dialError means that there is no connection, so that no request was sent on one.
+type dialError struct{ error }
+
+func (e dialError) Unwrap() error { return e.error }
+
+// dialTLS goes on to the next edge when one does not take a connection. A connection
+// that waits in the kernel when its listener is closed is reset, in the middle of its
+// handshake as the client sees it: that is a refusal as well.
+func (v *visitor) dialTLS(ctx context.Context, _, _ string) (net.Conn, error) {
+	d := tls.Dialer{NetDialer: &net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(v.from, 0))}, Config: v.tls}
 	var all []error
 	for i := v.moved.Load(); i < int64(len(v.edges)); i++ {
 		v.dials.Add(1)
@@ -88,13 +95,13 @@ func (v *visitor) dialTCP(ctx context.Context, _, _ string) (net.Conn, error) {
 			return c, nil
 		}
 		all = append(all, err)
-		if !errors.Is(err, syscall.ECONNREFUSED) {
+		if !errors.Is(err, syscall.ECONNREFUSED) && !errors.Is(err, syscall.ECONNRESET) {
 			break
 		}
 		v.refused.Add(1)
 		v.moved.CompareAndSwap(i, i+1)
 	}
-	return nil, errors.Join(all...)
+	return nil, dialError{errors.Join(all...)}
 }
 
 // dialQUIC goes on to the next edge when it is asked for a new connection: a client that
@@ -116,7 +123,7 @@ func (v *visitor) dialQUIC(ctx context.Context, _ string, conf *tls.Config, qc *
 	if err != nil {
 		tr.Close()
 		sock.Close()
-		return nil, err
+		return nil, dialError{err}
 	}
 	context.AfterFunc(c.Context(), func() {
 		tr.Close()
