@@ -473,6 +473,30 @@ func TestLeaderOfAloneHasLeft(t *testing.T) {
 	<-c.ctx.Done()
 }
 
+// A response that is the leader's alone ends when its client leaves, though the origin has
+// nothing to send by which that could be noticed.
+func TestAloneEndsWithItsLeader(t *testing.T) {
+	b := newBed(t, newTable(1<<20))
+	ctx, leave := context.WithCancel(t.Context())
+	r := b.Join(ctx, b.want("/"))
+	defer r.Close()
+	c := b.origin.next()
+	go c.head(200, -1, "Cache-Control", "no-store")
+	h, err := r.Head(ctx, nil)
+	if err != nil || h.Response == nil {
+		t.Fatalf("head %+v, %v", h, err)
+	}
+	done := make(chan error)
+	go func() {
+		_, err := h.Response.Body.Read(make([]byte, 1))
+		done <- err
+	}()
+	leave()
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Errorf("Read: %v", err)
+	}
+}
+
 func TestStoreThatKeepsNothing(t *testing.T) {
 	b := newBed(t, store.None{})
 	a, z := b.join("/"), b.join("/")

@@ -14,6 +14,7 @@ type Reader struct {
 	leader  bool
 	request FieldReader // for Vary
 	seen    int         // interim responses handed over
+	stop    func() bool // frees the context of Head; nil where it holds nothing
 	pos     int64       // guarded by f.mu: next byte to give
 }
 
@@ -32,7 +33,7 @@ type Head struct {
 	State    State
 	Object   *Object        // Streaming (its Body empty, see Length) and Refreshed
 	Length   int64          // of the body; -1 while unknown
-	Response *http.Response // Alone, for the leader only: valid until Close
+	Response *http.Response // Alone, for the leader only: valid until Close or the end of Head's context
 	Reason   Reason
 	Err      error         // Erred
 	Age      time.Duration // of Object now (RFC 9111 section 4.2.3)
@@ -56,7 +57,13 @@ func (r *Reader) Head(ctx context.Context, early func(status int, h http.Header)
 			}
 		}
 		if f.state != waiting {
-			return r.head(), nil
+			h := r.head()
+			if h.Response != nil && r.stop == nil {
+				// It is the leader's alone, so it ends with the leader, who may be waiting for
+				// an origin that has nothing to say.
+				r.stop = context.AfterFunc(ctx, f.cancel)
+			}
+			return h, nil
 		}
 		if err := f.sleep(ctx); err != nil {
 			return Head{}, err
@@ -142,6 +149,9 @@ func (r *Reader) Skip(to int64) {
 // Close gives the reader up. A fill that is being kept goes on without readers, one
 // that is not ends with its last; the leader's own response ends with the leader.
 func (r *Reader) Close() error {
+	if r.stop != nil {
+		r.stop()
+	}
 	f := r.f
 	var mine *http.Response
 	f.mu.Lock()

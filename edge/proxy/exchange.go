@@ -3,7 +3,6 @@ package proxy
 import (
 	"net/http"
 	"net/netip"
-	"sync/atomic"
 	"time"
 
 	"hither/cache"
@@ -40,11 +39,10 @@ type Exchange struct {
 	Total     time.Duration // from Start to the end
 	Wait      time.Duration // from the request to the origin to its field section; 0 where none was asked
 
-	received atomic.Int64 // BytesIn while the request runs
-	silent   atomic.Bool  // the client stopped sending its content
 	w        http.ResponseWriter
 	r        *http.Request
-	upstream int  // the origin's status; 0 where it gave none
-	stale    bool // something stale was stored when the origin was asked
-	variant  bool // other variants are stored
+	content  content // the request's, where it has any
+	upstream int     // the origin's status; 0 where it gave none
+	stale    bool    // something stale was stored when the origin was asked
+	variant  bool    // other variants are stored
 }

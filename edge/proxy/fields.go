@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/textproto"
+	"strconv"
 	"strings"
 )
 
@@ -121,7 +122,7 @@ func (p *Proxy) requestFields(r *http.Request, pl plan) http.Header {
 		h["X-Forwarded-Host"] = []string{host}
 	}
 	appendField(h, "Forwarded", "for="+forwardedNode(from)+`;host="`+host+`";proto=`+proto+";by=_"+p.cfg.Node)
-	appendField(h, "Via", viaWords[min(r.ProtoMajor, 3)]+" "+p.cfg.Node)
+	appendField(h, "Via", p.via(r.ProtoMajor, r.ProtoMinor))
 	if pl.early {
 		h["Early-Data"] = []string{"1"} // RFC 8470 section 5.1
 	}
@@ -148,8 +149,14 @@ func (p *Proxy) loops(r *http.Request) bool {
 	return seen > passes
 }
 
-// viaWords are the received-protocol of Via by major version (RFC 9110 section 7.6.3).
-var viaWords = [...]string{"1.0", "1.1", "2", "3"}
+// via is this node's member of Via for a message it received (RFC 9110 section 7.6.3).
+func (p *Proxy) via(major, minor int) string {
+	version := strconv.Itoa(major)
+	if major == 1 {
+		version += "." + strconv.Itoa(minor)
+	}
+	return version + " " + p.cfg.Node
+}
 
 // forwardedNode is an address as RFC 7239 section 6 writes it.
 func forwardedNode(a netip.Addr) string {
@@ -180,6 +187,6 @@ func (p *Proxy) responseFields(resp *http.Response) http.Header {
 	if _, ok := out["Date"]; !ok {
 		out["Date"] = []string{p.now().UTC().Format(http.TimeFormat)} // RFC 9110 section 6.6.1
 	}
-	appendField(out, "Via", viaWords[min(resp.ProtoMajor, 3)]+" "+p.cfg.Node)
+	appendField(out, "Via", p.via(resp.ProtoMajor, resp.ProtoMinor))
 	return out
 }

@@ -33,14 +33,11 @@ func (p *Proxy) forward(x *Exchange, pl plan, verdict cache.Verdict, why cache.R
 	}
 	in := &interims{x: x}
 	if (view{x.r}).Content() {
-		r.Body, r.ContentLength, r.Trailer = x.r.Body, x.r.ContentLength, x.r.Trailer
-		switch {
-		case x.r.ProtoMajor == 1 && len(fields["Expect"]) > 0:
-			r.Body = &expectedBody{ReadCloser: r.Body, in: in}
-		case x.r.ProtoMajor == 3 && len(x.r.Trailer) > 0:
-			r.Trailer = x.r.Trailer.Clone()
-			r.Body = &trailedBody{ReadCloser: r.Body, from: x.r, to: r.Trailer}
-		}
+		r.ContentLength, r.Trailer = x.r.ContentLength, x.r.Trailer.Clone()
+		r.Body = &upload{in: in, trailer: r.Trailer, expected: len(fields["Expect"]) > 0}
+		// Else net/http reads and drops what is left of an HTTP/1.1 request before it writes
+		// the answer, though the origin may answer first and read on.
+		http.NewResponseController(x.w).EnableFullDuplex()
 	}
 	r = r.WithContext(httptrace.WithClientTrace(r.Context(), &httptrace.ClientTrace{Got1xxResponse: in.pass}))
 	sent := p.now()
@@ -126,8 +123,9 @@ func (p *Proxy) relay(x *Exchange, resp *http.Response) {
 	}
 }
 
-// copyBody sends the content as it comes; what has no known length is flushed piece by
-// piece, for it may be a stream of events. The error is the origin's, never the client's.
+// copyBody sends the content as it comes: a piece behind which the origin has no more at
+// the moment is flushed, unless it is the last. The error is the origin's, never the
+// client's.
 func (p *Proxy) copyBody(x *Exchange, resp *http.Response) error {
 	guard := p.guard(x)
 	defer guard.disarm()
@@ -144,7 +142,8 @@ func (p *Proxy) copyBody(x *Exchange, resp *http.Response) error {
 			if x.write(buf[:n]) != nil {
 				return nil
 			}
-			if resp.ContentLength < 0 && flush(rc) != nil {
+			more := resp.ContentLength < 0 || n < len(buf) && x.BytesOut < resp.ContentLength
+			if more && flush(rc) != nil {
 				return nil
 			}
 		}
@@ -160,13 +159,13 @@ func (p *Proxy) copyBody(x *Exchange, resp *http.Response) error {
 var buffers = sync.Pool{New: func() any { return new([32 << 10]byte) }}
 
 // interims passes interim responses on while the final one is awaited. The transport
-// calls it from a goroutine of its own.
+// calls it from goroutines of its own.
 type interims struct {
 	x *Exchange
 
-	mu   sync.Mutex
+	mu   sync.Mutex // held while an interim response is written to the client
 	sent int
-	done bool
+	done bool // the final response is here
 }
 
 // mostInterim bounds the interim responses passed on for one request; what comes beyond
@@ -189,42 +188,4 @@ func (in *interims) close() {
 	in.mu.Lock()
 	in.done = true
 	in.mu.Unlock()
-}
-
-// trailedBody takes over the trailers that were announced when the content has been read.
-// net/http fills the map that a request came with, quic-go replaces it.
-type trailedBody struct {
-	io.ReadCloser
-	from *http.Request
-	to   http.Header // the outgoing request's, read by its transport after the content's end
-}
-
-func (b *trailedBody) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
-	if err == io.EOF {
-		for name := range b.to {
-			b.to[name] = b.from.Trailer[name]
-		}
-	}
-	return n, err
-}
-
-// expectedBody sends the 100 that an HTTP/1.1 client waits for before its content is first
-// read. net/http would do so by itself, but in the reader's goroutine, where an interim
-// response could be under way in another: both write to the connection.
-type expectedBody struct {
-	io.ReadCloser
-	in *interims // nil once the content has been read
-}
-
-func (b *expectedBody) Read(p []byte) (int, error) {
-	if in := b.in; in != nil {
-		b.in = nil
-		in.mu.Lock()
-		if !in.done {
-			in.x.w.WriteHeader(http.StatusContinue)
-		}
-		in.mu.Unlock()
-	}
-	return b.ReadCloser.Read(p)
 }

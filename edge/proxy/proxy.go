@@ -100,7 +100,8 @@ func (p *Proxy) begin(w http.ResponseWriter, r *http.Request) *Exchange {
 		x.Early = !r.TLS.HandshakeComplete
 	}
 	if r.Body != nil && r.Body != http.NoBody {
-		r.Body = &countedBody{ReadCloser: r.Body, n: &x.received, silent: &x.silent}
+		x.content.ReadCloser, x.content.length = r.Body, r.ContentLength
+		r.Body = &x.content
 		settleContent(r)
 	}
 	x.Client = p.client(r)
@@ -111,7 +112,7 @@ func (p *Proxy) begin(w http.ResponseWriter, r *http.Request) *Exchange {
 // response that cannot be completed is broken off.
 func (p *Proxy) end(x *Exchange) {
 	x.Total = p.now().Sub(x.Start)
-	x.BytesIn = x.received.Load()
+	x.BytesIn = x.content.n.Load()
 	if p.cfg.End != nil {
 		p.cfg.End(x)
 	}

@@ -28,6 +28,7 @@ var (
 	errTooEarly     = &refusal{http.StatusTooEarly, "early-data", "send this request again after the handshake (RFC 8470)", ""}
 	errTarget       = &refusal{http.StatusBadRequest, "target", "the request target is malformed", ""}
 	errSilent       = &refusal{http.StatusRequestTimeout, "client-silent", "the request's content stopped coming", ""}
+	errContent      = &refusal{http.StatusBadRequest, "client-body", "the request's content is malformed", ""}
 	errLoop         = &refusal{http.StatusBadGateway, "loop", "this request came back to a node that had sent it on", "proxy_loop_detected"}
 	errOnlyIfCached = &refusal{http.StatusGatewayTimeout, cache.ReasonOnlyIfCached, "nothing is stored for only-if-cached", ""}
 )
@@ -67,13 +68,16 @@ func (p *Proxy) refuse(x *Exchange, err error) {
 		return
 	}
 	x.Verdict, x.Fault = cache.Failed, err
-	if x.r.Context().Err() != nil {
+	// Silence comes first: net/http ends the context when a read of HTTP/1.1 times out, as
+	// it does when the client has gone.
+	spoiled := x.content.spoiled.Load()
+	if spoiled != errSilent && x.r.Context().Err() != nil {
 		x.Reason, x.Status = "client-gone", statusClientGone
 		panic(http.ErrAbortHandler)
 	}
-	if x.silent.Load() { // RFC 9110 section 15.5.9
-		x.Reason = errSilent.reason
-		p.page(x, errSilent.status, errSilent.text)
+	if spoiled != nil { // RFC 9110 section 15.5.9; RFC 9113 section 8.1.1
+		x.Reason = spoiled.reason
+		p.page(x, spoiled.status, spoiled.text)
 		return
 	}
 	status, said := x.blame(err)

@@ -76,6 +76,9 @@ func (x *Exchange) selected(h http.Header, s cache.Selection, size int64) {
 // begin sends the final status and field section.
 func (x *Exchange) begin(status int) {
 	x.Status = status
+	if x.answeredEarly() {
+		x.w.Header()["Connection"] = []string{"close"}
+	}
 	x.w.WriteHeader(status)
 }
 
