@@ -14,6 +14,7 @@ import (
 	"net/netip"
 	"net/textproto"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -55,7 +56,7 @@ func (t quicTripper) drop() { t.Close() }
 
 func newClient(proto string, e *edge, a *authority) *client {
 	return &client{
-		proto: proto, https: e.https, http: e.http, roots: a.pool, byName: make(map[string]closer), sessions: &sessions{ClientSessionCache: tls.NewLRUClientSessionCache(8), put: newBell()},
+		proto: proto, https: e.https, http: e.http, roots: a.pool, byName: make(map[string]closer), sessions: &sessions{ClientSessionCache: tls.NewLRUClientSessionCache(8), put: newBell(patience)},
 	}
 }
 
@@ -267,6 +268,15 @@ func (c *client) request(ctx context.Context, cl *call, words []token) (*http.Re
 	}
 	if strings.HasPrefix(path, "//") { // which Opaque would take for an authority
 		r.URL = &url.URL{Scheme: scheme, Host: host, Path: path}
+	}
+	if many, ok := option(words, "many"); ok {
+		n, err := strconv.Atoi(many)
+		if err != nil {
+			return nil, err
+		}
+		for i := range n {
+			r.Header.Set("X-Many-"+strconv.Itoa(i), "x")
+		}
 	}
 	if has(words, "early") {
 		r.Method += "_0RTT"

@@ -338,6 +338,13 @@ func (o *origin) forget() {
 	o.claimed = len(o.asked)
 }
 
+// all are the requests so far.
+func (o *origin) all() []*asked {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.asked[:len(o.asked):len(o.asked)]
+}
+
 // fresh are the requests that the script has not looked at.
 func (o *origin) fresh() []*asked {
 	o.mu.Lock()

@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -70,6 +71,11 @@ func (r *run) raw(s *step) error {
 		if w.isField() || optionName.MatchString(w.text) {
 			continue
 		}
+		if w.text == "*" { // whatever comes, if anything
+			c.(interface{ CloseWrite() error }).CloseWrite()
+			io.Copy(io.Discard, io.LimitReader(br, 1<<20))
+			continue
+		}
 		if w.text == "close" {
 			rest, err := io.ReadAll(io.LimitReader(br, 1<<10))
 			var timeout net.Error
@@ -79,7 +85,7 @@ func (r *run) raw(s *step) error {
 			continue
 		}
 		a, err = readAnswer(br)
-		if err != nil || strconv.Itoa(a.status) != w.text {
+		if err != nil || !slices.Contains(strings.Split(w.text, "|"), strconv.Itoa(a.status)) {
 			errs = append(errs, mismatch("answer", fmt.Sprintf("%d, %v\n%s", a.status, err, a), w.text))
 			break
 		}
@@ -182,17 +188,31 @@ func (r *run) shake(conf *tls.Config) error {
 // fields sends one request with exactly these fields over HTTP/2 or 3, whatever they are:
 // "fields ':method: GET' ... body=x -> 200". Instead of a status the arrow may say
 // "malformed": 400, or the stream or connection error that the protocol has for it (RFC
-// 9113 section 8.1.1, RFC 9114 section 4.1.2); or "reset=CODE" for one code.
+// 9113 section 8.1.1, RFC 9114 section 4.1.2); "refused", anything but a success; or
+// "reset=CODE" for one code.
 func (r *run) fields(s *step) error {
 	r.ids, r.from = nil, len(r.journal.since(0))
 	body, hasBody := option(s.words, "body")
+	words := r.replaced(s.words)
+	for i := range words {
+		words[i].value = string(rawBytes(words[i].value, ""))
+	}
+	if many, ok := option(s.words, "many"); ok {
+		n, err := strconv.Atoi(many)
+		if err != nil {
+			return err
+		}
+		for i := range n {
+			words = append(words, token{name: "x-many-" + strconv.Itoa(i), value: "x"})
+		}
+	}
 	var got string
 	var err error
 	switch r.proto {
 	case "h2":
-		got, err = r.fieldsH2(fields(s.words), body, hasBody)
+		got, err = r.fieldsH2(fields(words), body, hasBody)
 	case "h3":
-		got, err = r.fieldsH3(s.words, body, hasBody)
+		got, err = r.fieldsH3(words, body, hasBody)
 	default:
 		err = errors.New("HTTP/1.1 has no field sections: say not h1")
 	}
@@ -204,8 +224,11 @@ func (r *run) fields(s *step) error {
 		want = s.want[0].text
 	}
 	ok := got == want
-	if want == "malformed" {
+	switch want {
+	case "malformed":
 		ok = got == "400" || got == "reset=1" || got == "reset=270" // PROTOCOL_ERROR, H3_MESSAGE_ERROR
+	case "refused":
+		ok = got != "" && got[0] != '2' && got[0] != '3'
 	}
 	if !ok {
 		return mismatch("answer", got, want)
@@ -225,7 +248,7 @@ func (r *run) fieldsH2(block []token, body string, hasBody bool) (string, error)
 	var buf bytes.Buffer
 	enc := hpack.NewEncoder(&buf)
 	for _, f := range block {
-		enc.WriteField(hpack.HeaderField{Name: f.name, Value: r.vars.Replace(f.value)})
+		enc.WriteField(hpack.HeaderField{Name: f.name, Value: f.value})
 	}
 	const most = 16 << 10
 	first, rest := buf.Bytes(), []byte(nil)
@@ -292,7 +315,7 @@ func (r *run) fieldsH3(words []token, body string, hasBody bool) (string, error)
 	var buf bytes.Buffer
 	enc := qpack.NewEncoder(&buf)
 	for _, f := range fields(words) {
-		enc.WriteField(qpack.HeaderField{Name: f.name, Value: r.vars.Replace(f.value)})
+		enc.WriteField(qpack.HeaderField{Name: f.name, Value: f.value})
 	}
 	stream.Write(h3Frame(0x01, buf.Bytes()))
 	if hasBody {

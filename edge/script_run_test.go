@@ -39,7 +39,7 @@ var verbs = map[string]func(*run, *step) error{
 	"get": (*run).request, "head": (*run).request, "post": (*run).request, "put": (*run).request, "delete": (*run).request,
 	"options": (*run).request, "patch": (*run).request, "trace": (*run).request, "request": (*run).anyMethod, "eventually": (*run).eventually, "parallel": (*run).parallel,
 	"start": (*run).start, "read": (*run).read, "send": (*run).send, "end": (*run).end, "finish": (*run).finish, "abandon": (*run).abandon,
-	"origin": (*run).declare, "lie": (*run).declare, "release": (*run).release, "origin-saw": (*run).originSaw, "origin-read": (*run).originRead,
+	"origin": (*run).declare, "lie": (*run).declare, "release": (*run).release, "origin-saw": (*run).originSaw, "origin-read": (*run).originRead, "origin-never": (*run).originNever,
 	"advance": (*run).advance, "expect-log": (*run).expectLog, "counter": (*run).counter, "reconnect": (*run).reconnect,
 	"requests": (*run).requests, "raw": (*run).raw, "fields": (*run).fields, "handshake": (*run).handshake,
 }
@@ -63,8 +63,8 @@ func (sc *script) skips(proto string) (string, error) {
 }
 
 // play runs a script against an edge of its own at addr. Its error names file and line.
-func (sc *script) play(proto string, addr netip.Addr, auth *authority) (err error) {
-	r := &run{proto: proto, bell: newBell(), auth: auth, calls: make(map[string]*call), counters: make(map[string]int)}
+func (sc *script) play(proto string, addr netip.Addr, auth *authority, patience time.Duration) (err error) {
+	r := &run{proto: proto, bell: newBell(patience), auth: auth, calls: make(map[string]*call), counters: make(map[string]int)}
 	r.journal = newJournal(r.bell)
 	r.setup, err = sc.setup(addr)
 	if err != nil {
@@ -170,7 +170,7 @@ func (r *run) replaced(words []token) []token {
 func (r *run) eventually(s *step) error {
 	words := r.replaced(s.words[1:])
 	var failed error
-	late := time.Now().Add(patience)
+	late := time.Now().Add(r.bell.patience)
 	for time.Now().Before(late) {
 		a, err := r.ask(s, words)
 		if err != nil {
@@ -371,6 +371,16 @@ func (r *run) originSaw(s *step) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// originNever expects that nothing in the whole script so far asked for a path.
+func (r *run) originNever(s *step) error {
+	for _, a := range r.origin.all() {
+		if a.target == s.arg(1) {
+			return fmt.Errorf("the origin saw:\n\t\t%s", a)
+		}
+	}
+	return nil
 }
 
 // originRead waits until the origin has read this much of a request's content.

@@ -72,7 +72,7 @@ func TestScripts(t *testing.T) {
 				if reason != "" {
 					return // the script says why
 				}
-				if err := sc.play(proto, w.addr(), w.auth); err != nil {
+				if err := sc.play(proto, w.addr(), w.auth, patience); err != nil {
 					t.Fatal(err)
 				}
 			})

@@ -8,7 +8,7 @@ import (
 )
 
 // patience bounds every wait of a script for something that must happen. It is reached
-// only by a script that fails, so it is generous.
+// only by a script that fails, so it is generous: a machine may be busy.
 const patience = 20 * time.Second
 
 // A clock is moved by the script alone. It may be read concurrently.
@@ -33,11 +33,14 @@ func (c *clock) advance(d time.Duration) {
 
 // A bell wakes those who wait for a condition over shared state, whatever changed in it.
 type bell struct {
-	mu   sync.Mutex
-	next chan struct{}
+	patience time.Duration // of await
+	mu       sync.Mutex
+	next     chan struct{}
 }
 
-func newBell() *bell { return &bell{next: make(chan struct{})} }
+func newBell(patience time.Duration) *bell {
+	return &bell{patience: patience, next: make(chan struct{})}
+}
 
 func (b *bell) ring() {
 	b.mu.Lock()
@@ -54,7 +57,7 @@ func (b *bell) heard() <-chan struct{} {
 
 // await waits until ok. What is the thing waited for, for the error.
 func (b *bell) await(what string, ok func() bool) error {
-	late := time.NewTimer(patience)
+	late := time.NewTimer(b.patience)
 	defer late.Stop()
 	for {
 		heard := b.heard()
@@ -64,7 +67,7 @@ func (b *bell) await(what string, ok func() bool) error {
 		select {
 		case <-heard:
 		case <-late.C:
-			return fmt.Errorf("waited %s in vain for %s", patience, what)
+			return fmt.Errorf("waited %s in vain for %s", b.patience, what)
 		}
 	}
 }
