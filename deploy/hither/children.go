@@ -162,20 +162,24 @@ func (g *group) record() error {
 }
 
 // reload checks the network file, gives new nodes their identities and starts them, and
-// tells all others to read it. A bad file changes nothing.
+// tells all others to read it. A bad file changes nothing; the nodes are told of it too,
+// so that each keeps it aside and `hither status` shows why.
 func (g *group) reload() {
 	path := filepath.Join(g.dir, "network.yaml")
 	data, err := os.ReadFile(path)
+	var n *deploy.Network
 	if err == nil {
-		var n *deploy.Network
-		if n, err = deploy.Parse(path, data); err == nil {
-			_, err = fleet.Init(n, data, g.dir)
-		}
-		if err == nil {
-			g.retire(n)
-			g.signal(syscall.SIGHUP)
-			err = g.start(n)
-		}
+		n, err = deploy.Parse(path, data)
+	}
+	if err == nil {
+		_, err = fleet.Init(n, data, g.dir)
+	}
+	if err == nil {
+		g.retire(n)
+	}
+	g.signal(syscall.SIGHUP)
+	if err == nil {
+		err = g.start(n)
 	}
 	if err != nil {
 		fmt.Fprintf(g.stderr, "hither: the network file was not taken, the old one stays:\n%v\n", err)
@@ -196,9 +200,7 @@ func (g *group) retire(n *deploy.Network) {
 		if stays[name] {
 			return false
 		}
-		if c := g.children[name]; c.PID != 0 {
-			c.cmd.Process.Signal(syscall.SIGTERM)
-		}
+		g.children[name].link.Close()
 		delete(g.children, name)
 		return true
 	})
@@ -230,11 +232,10 @@ func (g *group) stop() {
 	g.mu.Unlock()
 	for _, wave := range [][]*child{edges, others} {
 		for _, c := range wave {
-			c.cmd.Process.Signal(syscall.SIGTERM)
+			c.link.Close() // not a signal: a second one would cut a node that drains already
 		}
 		for _, c := range wave {
 			<-c.ended
-			c.link.Close()
 		}
 	}
 	g.wg.Wait()

@@ -54,6 +54,10 @@ func up(ctx context.Context, o upOptions, stdout, stderr io.Writer) error {
 	if err != nil {
 		return usage("--state %s: %v", o.state, err)
 	}
+	made, err := o.make()
+	if err != nil {
+		return err
+	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return usage("--state: %v", err)
 	}
@@ -62,7 +66,7 @@ func up(ctx context.Context, o upOptions, stdout, stderr io.Writer) error {
 		return err
 	}
 	defer unlock()
-	data, network, err := prepare(dir, o)
+	data, network, err := o.prepare(dir, made)
 	if err != nil {
 		return err
 	}
@@ -117,26 +121,31 @@ func lock(dir string) (unlock func(), err error) {
 	return func() { f.Close() }, nil
 }
 
-// prepare writes the network file on first start and loads it. Flags that shape the
-// file may change until somebody has edited it.
-func prepare(dir string, o upOptions) ([]byte, *deploy.Network, error) {
+// make composes the network file that the flags ask for.
+func (o upOptions) make() ([]byte, error) {
 	if o.site != "" {
 		abs, err := filepath.Abs(o.site)
 		if err != nil {
-			return nil, nil, usage("--site %s: %v", o.site, err)
+			return nil, usage("--site %s: %v", o.site, err)
 		}
 		if info, err := os.Stat(abs); err != nil {
-			return nil, nil, usage("--site: %v", err)
+			return nil, usage("--site: %v", err)
 		} else if !info.IsDir() {
-			return nil, nil, usage("--site %s is not a folder", o.site)
+			return nil, usage("--site %s is not a folder", o.site)
 		}
 		o.site = abs
 	}
-	path := filepath.Join(dir, "network.yaml")
 	made, err := deploy.Local(deploy.LocalOptions{Net: o.net, Site: o.site, Origin: o.origin})
 	if err != nil {
-		return nil, nil, usage("%v", err)
+		return nil, usage("%v", err)
 	}
+	return made, nil
+}
+
+// prepare writes the network file on first start and loads it. Flags that shape the
+// file may change until somebody has edited it.
+func (o upOptions) prepare(dir string, made []byte) ([]byte, *deploy.Network, error) {
+	path := filepath.Join(dir, "network.yaml")
 	before, err := os.ReadFile(path)
 	switch {
 	case errors.Is(err, os.ErrNotExist), err == nil && unedited(dir, before):
