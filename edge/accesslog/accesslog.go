@@ -44,7 +44,7 @@ func (f Format) Type() string { return "format" }
 // Config says where lines go. It needs Path or Out.
 type Config struct {
 	Format Format
-	// Path is a file that is appended to, and made with mode 0640 if it is not there.
+	// Path is a file that is appended to, and made with mode 0600 if it is not there.
 	Path string
 	// Out is where lines go if Path is "". It is not closed, and not reopened.
 	Out io.Writer

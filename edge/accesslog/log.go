@@ -197,7 +197,7 @@ func (l *Log) flush() {
 
 // openFile opens Path. Goroutine only, but in Open.
 func (l *Log) openFile() error {
-	f, err := os.OpenFile(l.cfg.Path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o640)
+	f, err := os.OpenFile(l.cfg.Path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
 		return fmt.Errorf("accesslog: open %s: %w", l.cfg.Path, errors.Unwrap(err))
 	}

@@ -50,7 +50,7 @@ func targets(t *testing.T, log []byte) []string {
 
 func TestReopenAfterRename(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "access.log")
-	if err := os.WriteFile(path, accesslog.AppendLine(nil, accesslog.JSON, request("/before")), 0o640); err != nil {
+	if err := os.WriteFile(path, accesslog.AppendLine(nil, accesslog.JSON, request("/before")), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	l := open(t, accesslog.Config{Path: path})

@@ -73,7 +73,9 @@ func (m *metrics) hooks() listen.Hooks {
 // count adds a finished exchange.
 func (m *metrics) count(x *proxy.Exchange) {
 	m.requests.WithLabelValues(x.Site, x.Proto, x.Verdict.String(), strconv.Itoa(x.Status)).Inc()
-	m.firstByte.WithLabelValues(x.Verdict.String()).Observe(x.FirstByte.Seconds())
+	if x.FirstByte > 0 { // else the client left before there was one
+		m.firstByte.WithLabelValues(x.Verdict.String()).Observe(x.FirstByte.Seconds())
+	}
 	m.bytes.WithLabelValues("in").Add(float64(x.BytesIn))
 	m.bytes.WithLabelValues("out").Add(float64(x.BytesOut))
 }

@@ -52,6 +52,9 @@ func (t *tally) count(x *proxy.Exchange) {
 		t.hits.Add(1)
 	}
 	t.bytes.Add(x.BytesOut)
+	if x.FirstByte == 0 { // the client left before there was one
+		return
+	}
 	i := t.at.Add(1) % uint64(len(t.recent))
 	t.recent[i].Store(int64(x.FirstByte) + 1)
 }
