@@ -22,10 +22,13 @@ var hopByHop = [...]string{
 var spoofable = map[string]bool{
 	"Forwarded": true, "X-Host": true, "X-Real-Ip": true, "Client-Ip": true, "X-Client-Ip": true,
 	"X-Cluster-Client-Ip": true, "True-Client-Ip": true, "Fastly-Client-Ip": true, "Cf-Connecting-Ip": true,
-	"Front-End-Https": true, "X-Url-Scheme": true, "X-Override-Url": true, "Early-Data": true, "Proxy": true,
+	"Cf-Connecting-Ipv6": true, "X-Remote-Ip": true, "X-Remote-Addr": true, "X-Azure-Clientip": true, "X-Azure-Socketip": true,
+	"X-Proxyuser-Ip": true, "X-Client-Cert": true, "X-Ssl-Client-Cert": true, "Client-Cert": true, "Client-Cert-Chain": true,
+	"Front-End-Https": true, "X-Scheme": true, "X-Url-Scheme": true, "X-Override-Url": true, "X-Http-Destinationurl": true,
+	"Early-Data": true, "Proxy": true,
 }
 
-var spoofableBy = [...]string{"X-Forwarded", "X-Original-", "X-Rewrite-"}
+var spoofableBy = [...]string{"X-Forwarded", "X-Original-", "X-Rewrite-", "X-Envoy-"}
 
 func isSpoofable(name string) bool {
 	for _, prefix := range spoofableBy {
@@ -169,14 +172,12 @@ func forwardedNode(a netip.Addr) string {
 	return a.String()
 }
 
-// host is the authority the origin is told: the client's name, with the port only where
-// it is ours. The cache key has no port, so no answer may depend on one a client made up.
+// host is the authority the origin is told: the client's name with our own port. Neither
+// case nor port are part of the cache key, so no answer may depend on what a client made
+// of them.
 func (p *Proxy) host(r *http.Request) string {
-	host, port := splitPort(strings.ToLower(r.Host))
-	if port != "" && port == p.port {
-		return host + ":" + port
-	}
-	return strings.TrimSuffix(host, ".")
+	host, _ := splitPort(strings.ToLower(r.Host))
+	return strings.TrimSuffix(host, ".") + p.port
 }
 
 // responseFields makes the end-to-end field section of a response from the origin: what

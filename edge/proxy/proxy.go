@@ -26,9 +26,8 @@ type Config struct {
 	// AltSvc is the Alt-Svc field value of HTTP/1.1 and 2 responses (RFC 7838 section
 	// 3); "" = none.
 	AltSvc string
-	// Port is the port of our https URLs: a Host with this port is passed on with it,
-	// one with another port without. An origin's answer may depend on the port, the
-	// cache key does not.
+	// Port is the port by which clients reach us over https: in redirects and in the
+	// authority that origins are told; 443 is not written.
 	Port int
 	// Trusted are the addresses of proxies in front whose Forwarded and X-Forwarded-*
 	// fields are believed. Default none: a client's own fields are dropped.
@@ -49,12 +48,12 @@ type Proxy struct {
 	cache *cache.Cache
 	now   func() time.Time
 	sites atomic.Pointer[Sites]
-	port  string
+	port  string // ":8443"; "" for 443
 }
 
 // New returns a proxy.
 func New(cfg Config) *Proxy {
-	p := &Proxy{cfg: cfg, cache: cfg.Cache, now: cfg.Now, port: strconv.Itoa(cfg.Port)}
+	p := &Proxy{cfg: cfg, cache: cfg.Cache, now: cfg.Now, port: portOf(cfg.Port)}
 	if p.now == nil {
 		p.now = time.Now
 	}
@@ -63,6 +62,14 @@ func New(cfg Config) *Proxy {
 	}
 	p.sites.Store(cfg.Sites)
 	return p
+}
+
+// portOf is a port as an https URL's authority has it.
+func portOf(port int) string {
+	if port == 443 {
+		return ""
+	}
+	return ":" + strconv.Itoa(port)
 }
 
 // SetSites replaces the sites for requests that begin from now on.
@@ -100,6 +107,12 @@ func (p *Proxy) begin(w http.ResponseWriter, r *http.Request) *Exchange {
 		x.Early = !r.TLS.HandshakeComplete
 	}
 	if r.Body != nil && r.Body != http.NoBody {
+		if r.ProtoMajor == 1 {
+			// net/http knows its own body by type when it decides how to end a connection
+			// whose content was not read: its request keeps it.
+			own := *r
+			r, x.r = &own, &own
+		}
 		x.content.ReadCloser, x.content.length = r.Body, r.ContentLength
 		r.Body = &x.content
 		settleContent(r)

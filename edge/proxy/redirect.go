@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"net/http"
-	"strconv"
 
 	"hither/cache"
 )
@@ -24,9 +23,7 @@ func (p *Proxy) Redirect(w http.ResponseWriter, r *http.Request) {
 	}
 	x.Site, x.Reason = site.Name, "https"
 	host, _ := splitPort(r.Host)
-	if p.cfg.Port != 443 {
-		host += ":" + strconv.Itoa(p.cfg.Port)
-	}
+	host += p.port
 	status := http.StatusMovedPermanently
 	if !safe(r.Method) {
 		status = http.StatusPermanentRedirect // the method and content go along

@@ -194,23 +194,19 @@ func safe(method string) bool {
 // matches reports whether the rule's pattern covers the path of target.
 func (r *Rule) matches(target string) bool {
 	path, _, _ := strings.Cut(target, "?")
-	first, rest, star := strings.Cut(r.Path, "*")
+	part, rest, star := strings.Cut(r.Path, "*")
+	path, ok := strings.CutPrefix(path, part)
 	if !star {
-		return path == first
+		return ok && path == ""
 	}
-	path, ok := strings.CutPrefix(path, first)
-	if !ok {
-		return false
-	}
-	parts := strings.Split(rest, "*")
-	for _, part := range parts[:len(parts)-1] {
-		_, after, ok := strings.Cut(path, part)
-		if !ok {
-			return false
+	for ok {
+		part, rest, star = strings.Cut(rest, "*")
+		if !star {
+			return strings.HasSuffix(path, part)
 		}
-		path = after
+		_, path, ok = strings.Cut(path, part)
 	}
-	return strings.HasSuffix(path, parts[len(parts)-1])
+	return false
 }
 
 // client is the address of the request's sender: the peer's, or what a trusted peer
