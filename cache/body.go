@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"slices"
+	"time"
 )
 
 // window is how far the origin may be ahead of the slowest reader of a body that is
@@ -60,7 +61,8 @@ func atEnd(body io.Reader) error {
 }
 
 // room returns where the next bytes go. Only the fill's goroutine calls it. While the
-// body is not being kept it waits for the slowest reader, and ends when none is left.
+// body is not being kept it waits for the slowest reader, but not longer than the others
+// can be asked to, and ends when none is left.
 func (f *Fill) room(ctx context.Context) ([]byte, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -77,14 +79,7 @@ func (f *Fill) room(ctx context.Context) ([]byte, error) {
 		if f.size-slowest < window {
 			break
 		}
-		wake := f.wake
-		f.mu.Unlock()
-		select {
-		case <-wake:
-		case <-ctx.Done():
-		}
-		f.mu.Lock()
-		if err := ctx.Err(); err != nil {
+		if err := f.waitForSlowest(ctx); err != nil {
 			return nil, err
 		}
 	}
@@ -103,6 +98,42 @@ func (f *Fill) room(ctx context.Context) ([]byte, error) {
 	f.chunks = append(f.chunks, chunk{f.size, make([]byte, 0, min(next, mostChunk))})
 	tail := f.chunks[len(f.chunks)-1].data
 	return tail[:cap(tail)], nil
+}
+
+// waitForSlowest waits until a reader has moved. The time for which somebody who has read
+// everything waits for somebody who has not is counted; when it passes the limit, those
+// who are a whole window behind are cut off. f.mu is held before and after.
+func (f *Fill) waitForSlowest(ctx context.Context) error {
+	held := false // a reader waits for another
+	for r := range f.readers {
+		held = held || r.pos == f.size
+	}
+	wake, began := f.wake, time.Now()
+	var limit <-chan time.Time
+	if held {
+		limit = time.After(max(0, f.c.patience-f.waited))
+	}
+	f.mu.Unlock()
+	select {
+	case <-wake:
+	case <-limit:
+	case <-ctx.Done():
+	}
+	f.mu.Lock()
+	if held {
+		f.waited += time.Since(began)
+	}
+	if f.waited >= f.c.patience {
+		f.waited = 0
+		for r := range f.readers {
+			if f.size-r.pos >= window {
+				r.cut = true
+				delete(f.readers, r)
+			}
+		}
+		f.broadcast()
+	}
+	return ctx.Err()
 }
 
 // over tells why what has come must not be kept any longer, or reserves the budget for

@@ -20,6 +20,9 @@ type Config struct {
 	// Filling bounds the bytes that all fills in flight hold together; a fill that
 	// finds no room goes on without being stored. Default 64 MiB.
 	Filling int64
+	// Patience is how long in all the readers of a body that is not kept wait for ones
+	// slower than themselves, before those are cut off. Default 10 s.
+	Patience time.Duration
 	// Now is the clock. Default time.Now.
 	Now func() time.Time
 }
@@ -30,6 +33,8 @@ type Cache struct {
 	store   Store
 	now     func() time.Time
 	filling int64
+	// patience: see Config.
+	patience time.Duration
 
 	held      atomic.Int64  // bytes in fills that are to be stored
 	epochs    atomic.Uint64 // the newest Signpost's epoch
@@ -43,11 +48,14 @@ type Cache struct {
 // New returns a cache over cfg.Store.
 func New(cfg Config) *Cache {
 	c := &Cache{
-		store: cfg.Store, now: cfg.Now, filling: cfg.Filling,
+		store: cfg.Store, now: cfg.Now, filling: cfg.Filling, patience: cfg.Patience,
 		flights: make(map[Key]*Fill), fills: make(map[Key]map[*Fill]struct{}),
 	}
 	if c.now == nil {
 		c.now = time.Now
+	}
+	if c.patience == 0 {
+		c.patience = 10 * time.Second
 	}
 	if c.filling == 0 {
 		c.filling = 64 << 20

@@ -34,6 +34,9 @@ var (
 	ErrNotModified = errors.New("cache: origin sent 304 to an unconditional request")
 	// ErrLength: the body was not as long as its Content-Length said.
 	ErrLength = errors.New("cache: body length differs from content-length")
+	// ErrBehind: a reader was so slow that it held up the others of a body too large to
+	// be kept for it.
+	ErrBehind = errors.New("cache: reader is too far behind the others")
 
 	errExit = errors.New("cache: fill ended without a result")
 )
@@ -103,6 +106,7 @@ type Fill struct {
 	done    bool  // nothing comes any more
 	chunks  []chunk
 	readers map[*Reader]struct{}
+	waited  time.Duration // for which readers waited for slower ones
 }
 
 type interim struct {

@@ -16,6 +16,7 @@ type Reader struct {
 	seen    int         // interim responses handed over
 	stop    func() bool // frees the context of Head; nil where it holds nothing
 	pos     int64       // guarded by f.mu: next byte to give
+	cut     bool        // guarded by f.mu: it held up others for too long
 }
 
 // reader registers a reader at the beginning. A fill that drops what was read is in no
@@ -113,6 +114,9 @@ func (r *Reader) Next(ctx context.Context, until int64) ([]byte, error) {
 	for {
 		if until >= 0 && r.pos >= until {
 			return nil, io.EOF
+		}
+		if r.cut {
+			return nil, ErrBehind
 		}
 		if r.pos < f.size {
 			i := sort.Search(len(f.chunks), func(i int) bool { return f.chunks[i].start > r.pos }) - 1
