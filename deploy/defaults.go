@@ -67,6 +67,9 @@ func (n *Network) derive() {
 			p.Probe = p.Addresses
 		}
 		p.Listen.MetricsAddress = metricsAddress(p.Listen.MetricsAddress, p.Bind)
+		if p.Listen.Public == 0 {
+			p.Listen.Public = p.Listen.HTTPS
+		}
 	}
 	for i := range n.Origins {
 		g := &n.Origins[i].Gateway

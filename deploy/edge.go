@@ -23,6 +23,9 @@ type Listen struct {
 	// HTTPS is the port of HTTP/1.1 and HTTP/2 over TCP and of HTTP/3 over UDP. Default 443; 0 = off.
 	HTTPS int `yaml:"https" jsonschema:"minimum=0,maximum=65535"`
 
+	// Public is the port by which clients reach `https`, where NAT or a container maps it to another: it stands in Alt-Svc, in redirects, and in the Host that origins are told. Default: `https`.
+	Public int `yaml:"public" jsonschema:"minimum=0,maximum=65535"`
+
 	// HTTP is the port that sends clients on to HTTPS. Default 80; 0 = off.
 	HTTP int `yaml:"http" jsonschema:"minimum=0,maximum=65535"`
 

@@ -122,8 +122,8 @@ func newStore(size int64) (cache.Store, error) {
 func (n *Node) listen(pop *deploy.PoP) error {
 	https := addresses(pop, n.edge.Listen.HTTPS)
 	n.proxy = proxy.New(proxy.Config{
-		Node: n.o.Name, Cache: n.cache, Sites: sitesOf(n.o.Network, pop, n.pools), AltSvc: altSvc(n.edge.Listen.HTTPS),
-		Port: n.edge.Listen.HTTPS, Trusted: n.edge.Trusted, Now: n.o.Now, End: n.ended,
+		Node: n.o.Name, Cache: n.cache, Sites: sitesOf(n.o.Network, pop, n.pools), AltSvc: altSvc(n.edge.Listen.Public),
+		Port: n.edge.Listen.Public, Trusted: n.edge.Trusted, Now: n.o.Now, End: n.ended,
 	})
 	front, err := listen.Listen(listen.Config{
 		HTTPS: https, QUIC: https, HTTP: addresses(pop, n.edge.Listen.HTTP),
