@@ -191,9 +191,12 @@ func (p *Proxy) copyStream(x *Exchange, r *cache.Reader, s cache.Selection) {
 // breakOff ends a response that cannot be completed: the connection (HTTP/1.1) or the
 // stream (2, 3) is reset, so that the client cannot take it for whole.
 func (x *Exchange) breakOff(err error) {
-	if x.r.Context().Err() != nil {
+	switch {
+	case x.r.Context().Err() != nil:
 		x.Fault, x.Reason = &clientError{err}, "client-gone"
-	} else {
+	case errors.Is(err, cache.ErrBehind):
+		x.Fault, x.Reason = &clientError{err}, "client-slow"
+	default:
 		x.Fault, x.Verdict = err, cache.Failed
 		x.blame(err)
 	}
