@@ -47,7 +47,7 @@ func TestSpoofable(t *testing.T) {
 }
 
 func TestRequestFields(t *testing.T) {
-	p := newProxy(t, NewSites())
+	p := newProxy(NewSites())
 	p.cfg.Trusted = prefixes("10.0.0.0/8")
 	fetched, past := plan{}, plan{bypass: cache.ReasonMethod}
 	for _, test := range []struct {
@@ -113,7 +113,7 @@ func TestRequestFields(t *testing.T) {
 }
 
 func TestHost(t *testing.T) {
-	p := newProxy(t, NewSites()) // its port is 8443
+	p := newProxy(NewSites()) // its port is 8443
 	for authority, want := range map[string]string{
 		"www.test": "www.test:8443", "WWW.Test": "www.test:8443", "www.test.": "www.test:8443", "www.test:8443": "www.test:8443",
 		"www.test:1": "www.test:8443", "www.test:": "www.test:8443", "[::1]:1": "[::1]:8443", "[::1]": "[::1]:8443",
@@ -125,7 +125,7 @@ func TestHost(t *testing.T) {
 }
 
 func TestResponseFields(t *testing.T) {
-	p := newProxy(t, NewSites())
+	p := newProxy(NewSites())
 	got := p.responseFields(&http.Response{ProtoMajor: 2, Header: http.Header{
 		"Alt-Svc": {`h3=":9443"`}, "Connection": {"X-A"}, "X-A": {"1"}, "Via": {"1.1 x"}, "Cache-Status": {"shield; hit"},
 	}})

@@ -42,7 +42,7 @@ func TestHit(t *testing.T) {
 	site := &Site{Name: "www", EarlyData: true}
 	sites := NewSites()
 	sites.Add(site, "www.test")
-	p := newProxy(t, sites)
+	p := newProxy(sites)
 	v := asked{method: "GET", authority: "www.test", target: "/", plain: true}
 	if s, _ := p.Hit(v, noon); s != nil {
 		t.Fatal("a hit in an empty cache")
@@ -84,7 +84,7 @@ func TestHitAllocations(t *testing.T) {
 	site := &Site{Name: "www", Rules: []Rule{{Path: "/assets/*"}, {Path: "*.css"}}}
 	sites := NewSites()
 	sites.Add(site, "www.test")
-	p := newProxy(t, sites)
+	p := newProxy(sites)
 	stock(t, p, site)
 	var v RequestView = asked{method: "GET", authority: "www.test", target: "/", plain: true}
 	hit := func() {
@@ -107,7 +107,7 @@ func BenchmarkServeHit(b *testing.B) {
 	site := &Site{Name: "www"}
 	sites := NewSites()
 	sites.Add(site, "www.test")
-	p := newProxy(b, sites)
+	p := newProxy(sites)
 	stock(b, p, site)
 	r, err := http.NewRequest("GET", "https://www.test/", nil)
 	if err != nil {

@@ -19,10 +19,35 @@ import (
 	"time"
 
 	"hither/cache"
-	"hither/cache/store"
 )
 
 var noon = time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
+
+// A shelf is a store that forgets nothing by itself. The zero shelf is empty.
+type shelf struct{ objects sync.Map }
+
+func (s *shelf) Get(k cache.Key) *cache.Object {
+	if o, ok := s.objects.Load(k); ok && !o.(*cache.Object).Dead() {
+		return o.(*cache.Object)
+	}
+	return nil
+}
+
+func (s *shelf) Put(o *cache.Object) {
+	if old, ok := s.objects.Swap(o.Key, o); ok && old != o {
+		old.(*cache.Object).Kill()
+	}
+}
+
+func (s *shelf) Delete(k cache.Key) bool {
+	old, ok := s.objects.LoadAndDelete(k)
+	if ok {
+		old.(*cache.Object).Kill()
+	}
+	return ok
+}
+
+func (s *shelf) MaxObject() int64 { return 1 << 20 }
 
 // A clock stands still until it is told to go on.
 type clock struct{ nanos atomic.Int64 }
@@ -80,16 +105,11 @@ func newHouse(t *testing.T, proto string) *house {
 	transport := dialing(origin.Listener.Addr(), &tls.Config{RootCAs: h.roots, ServerName: host}, true)
 	t.Cleanup(transport.CloseIdleConnections)
 
-	memory, err := store.NewMemory(8 << 20)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(memory.Close)
 	h.site = &Site{Name: "www", Origin: "us", Transport: transport, Policy: "main", EarlyData: true}
 	sites := NewSites()
 	sites.Add(h.site, host, "*."+host)
 	h.proxy = New(Config{
-		Node: "fra", Cache: cache.New(cache.Config{Store: memory, Now: h.clock.now}), Sites: sites,
+		Node: "fra", Cache: cache.New(cache.Config{Store: new(shelf), Now: h.clock.now}), Sites: sites,
 		AltSvc: `h3=":443"; ma=3600`, Port: 443, Now: h.clock.now, End: h.end,
 	})
 

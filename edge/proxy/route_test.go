@@ -10,7 +10,6 @@ import (
 	"pgregory.net/rapid"
 
 	"hither/cache"
-	"hither/cache/store"
 )
 
 func TestSitesOf(t *testing.T) {
@@ -119,14 +118,9 @@ func (a asked) ServerName() string          { return a.name }
 func (a asked) Early() bool                 { return a.early }
 func (a asked) Secure() bool                { return !a.plain }
 
-func newProxy(t testing.TB, sites *Sites) *Proxy {
-	memory, err := store.NewMemory(1 << 20)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(memory.Close)
+func newProxy(sites *Sites) *Proxy {
 	return New(Config{
-		Node: "fra", Cache: cache.New(cache.Config{Store: memory, Now: func() time.Time { return noon }}),
+		Node: "fra", Cache: cache.New(cache.Config{Store: new(shelf), Now: func() time.Time { return noon }}),
 		Sites: sites, Port: 8443, Now: func() time.Time { return noon },
 	})
 }
@@ -140,7 +134,7 @@ func TestPlanFor(t *testing.T) {
 	for _, s := range []*Site{www, late, merged, strict} {
 		sites.Add(s, s.Name+".test")
 	}
-	p := newProxy(t, sites)
+	p := newProxy(sites)
 	get := func(change func(*asked)) asked {
 		a := asked{method: "GET", authority: "www.test", target: "/", name: "www.test"}
 		change(&a)
@@ -199,7 +193,7 @@ func TestPlanFor(t *testing.T) {
 }
 
 func TestClient(t *testing.T) {
-	p := newProxy(t, NewSites())
+	p := newProxy(NewSites())
 	p.cfg.Trusted = prefixes("10.0.0.0/8", "::1/128")
 	for _, test := range []struct {
 		peer string
