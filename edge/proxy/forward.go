@@ -175,7 +175,10 @@ const mostInterim = 8
 func (in *interims) pass(status int, fields textproto.MIMEHeader) error {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	// 100 is sent when the content is first read.
+	// 100 is sent when the content is first read, and on HTTP/2 nothing before it.
+	if in.x.r.ProtoMajor == 2 && in.x.content.silent() {
+		return nil
+	}
 	if !in.done && in.sent < mostInterim && status > http.StatusSwitchingProtocols {
 		in.sent++
 		in.x.interim(status, http.Header(fields))

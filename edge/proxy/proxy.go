@@ -106,7 +106,7 @@ func (p *Proxy) begin(w http.ResponseWriter, r *http.Request) *Exchange {
 		x.TLS = tlsWords[r.TLS.Version]
 		x.Early = !r.TLS.HandshakeComplete
 	}
-	if r.Body != nil && r.Body != http.NoBody {
+	if r.Body != nil && r.Body != http.NoBody && r.ContentLength != 0 {
 		if r.ProtoMajor == 1 {
 			// net/http knows its own body by type when it decides how to end a connection
 			// whose content was not read: its request keeps it.

@@ -70,7 +70,7 @@ func (p *Proxy) refuse(x *Exchange, err error) {
 	x.Verdict, x.Fault = cache.Failed, err
 	// Silence comes first: net/http ends the context when a read of HTTP/1.1 times out, as
 	// it does when the client has gone.
-	spoiled := x.content.spoiled.Load()
+	spoiled := x.content.wrong(x.r)
 	if spoiled != errSilent && x.r.Context().Err() != nil {
 		x.Reason, x.Status = "client-gone", statusClientGone
 		panic(http.ErrAbortHandler)

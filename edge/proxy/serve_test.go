@@ -146,7 +146,9 @@ func TestRanges(t *testing.T) {
 		h.clock.advance(time.Hour)
 		h.origin("/a", says(200, "abcdefghij", "Cache-Control", "max-age=60", "Etag", `"2"`, "Content-Length", "10"))
 		h.get("/a", 206, "ef", "Range", "bytes=4-5").said(t, cache.Expired, "").fields(t, "Content-Range", "bytes 4-5/10")
+		h.get("/a", 200, "abcdefghij") // follows the fill to its end
 		h.get("/a", 200, "abcdefghij").said(t, cache.Hit, "")
+		h.expectAsked(1)
 	})
 }
 

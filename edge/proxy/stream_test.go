@@ -237,7 +237,7 @@ func TestExpectContinue(t *testing.T) {
 			if path == "/no" && end.protocol == "h2" {
 				continue // net/http calls for the content by itself, and does not show the Expect
 			}
-			if s != want {
+			if s != want && !(end.protocol == "h2" && s == "200 [100]") { // the 103 came before the content
 				t.Errorf("%s: %s, want %s", path, s, want)
 			}
 			if path == "/no" && (body.read || end.in != 0 || !resp.Close) {

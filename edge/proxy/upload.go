@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"sync"
 	"sync/atomic"
 )
 
@@ -44,8 +45,9 @@ func (b *peekedBody) Read(p []byte) (int, error) {
 // content is a request's content as it is read: it counts the bytes, and remembers what is
 // wrong with them. The transport reads it in a goroutine of its own.
 type content struct {
-	io.ReadCloser       // nil where there is none
-	length        int64 // -1 = unknown
+	io.ReadCloser            // nil where there is none
+	length        int64      // -1 = unknown
+	reading       sync.Mutex // held by a Read
 	n             atomic.Int64
 	begun         atomic.Bool             // it was read, so a client that waits for a 100 has it
 	ended         atomic.Bool             // it was read to its end
@@ -53,6 +55,8 @@ type content struct {
 }
 
 func (c *content) Read(p []byte) (int, error) {
+	c.reading.Lock()
+	defer c.reading.Unlock()
 	c.begun.Store(true)
 	n, err := c.ReadCloser.Read(p)
 	if c.n.Add(int64(n)) == c.length || err == io.EOF {
@@ -66,6 +70,23 @@ func (c *content) Read(p []byte) (int, error) {
 		c.spoiled.Store(errContent)
 	}
 	return n, err
+}
+
+// wrong returns what is wrong with the content, or nil. On HTTP/1.1 a read that fails ends
+// the request's context before it returns: it is waited for.
+func (c *content) wrong(r *http.Request) *refusal {
+	if r.ProtoMajor == 1 && r.Context().Err() != nil {
+		c.reading.Lock()
+		defer c.reading.Unlock()
+	}
+	return c.spoiled.Load()
+}
+
+// silent reports whether nothing of the content has come yet, so that the client may be
+// waiting for a 100. net/http's HTTP/2 does not show the Expect, and sends its 100 when the
+// content is first read, but not any more after another interim response.
+func (c *content) silent() bool {
+	return c.ReadCloser != nil && c.n.Load() == 0 && !c.ended.Load()
 }
 
 // answeredEarly reports whether an HTTP/1.1 request's content has not been read to its end
