@@ -31,6 +31,9 @@ const (
 	// 20 Mbit/s at a round trip of 200 ms. Uploads are read as fast as the origin takes them; QUIC's grow to maxStreamWindow.
 	streamWindow    = 512 << 10
 	maxStreamWindow = 4 << 20
+	// frameSize is the least that HTTP/2 lets an endpoint announce, and what clients send anyway (RFC
+	// 9113 section 4.2): a larger one is memory per connection, for a client to fill.
+	frameSize = 16 << 10
 	// connWindow is two streams' worth, so that one stalled upload does not stop another.
 	connWindow    = 1 << 20
 	maxConnWindow = 8 << 20
@@ -69,6 +72,7 @@ func http2Config(l Limits, h *Hooks) *http.HTTP2Config {
 		MaxConcurrentStreams:          l.Streams,
 		MaxDecoderHeaderTableSize:     tableBytes,
 		MaxEncoderHeaderTableSize:     tableBytes,
+		MaxReadFrameSize:              frameSize,
 		MaxReceiveBufferPerConnection: connWindow,
 		MaxReceiveBufferPerStream:     streamWindow,
 		// A header block that stops in the middle is ended by this alone: no frame
