@@ -1,195 +1,200 @@
 package edge_test
 
 import (
+	"bufio"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
-	"errors"
+	"encoding/json"
 	"fmt"
-	"math/big"
+	"io"
+	"log/slog"
+	"net"
 	"net/http"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
-	"hither/cache"
-	"hither/cache/store"
-	"hither/edge/cert"
-	"hither/edge/listen"
-	"hither/edge/proxy"
-	"hither/origin/pool"
+	"hither/deploy"
+	"hither/deploy/fleet"
+	"hither/edge/accesslog"
+	"hither/edge/node"
 )
 
-// An authority signs what the scripts' edges and origins show one another.
+// nodeName is the edge's name in Via, Cache-Status and Proxy-Status.
+const nodeName = "fra"
+
+// An authority is the fleet that all scripts' edges and origins belong to.
 type authority struct {
-	root *x509.Certificate
-	key  *ecdsa.PrivateKey
-	pool *x509.CertPool
+	pool   *x509.CertPool  // what clients trust
+	edge   *fleet.Identity // of every edge
+	origin *fleet.Identity // of every origin
+	certs  string          // the folder with the sites' certificates
 }
 
-func newAuthority() (*authority, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+// newAuthority founds a fleet in dir whose edge has certificates for hosts.
+func newAuthority(dir string, hosts []string) (*authority, error) {
+	s := &setup{addr: netip.MustParseAddr("127.0.0.1"), origin: "127.0.0.1:9", trusted: []string{}, sites: map[string]*siteSetup{"all": newSite(hosts...)}}
+	network, file, err := s.network(8443, 8080, 9180)
 	if err != nil {
 		return nil, err
 	}
-	a := &authority{key: key, pool: x509.NewCertPool(), root: &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "scripts"}, IsCA: true, BasicConstraintsValid: true,
-		KeyUsage: x509.KeyUsageCertSign, NotBefore: longAgo, NotAfter: longAhead,
-	}}
-	der, err := x509.CreateCertificate(rand.Reader, a.root, a.root, &key.PublicKey, key)
+	if _, err := fleet.Init(network, file, dir); err != nil {
+		return nil, err
+	}
+	home := filepath.Join(dir, "nodes", "edge-"+nodeName)
+	a := &authority{certs: filepath.Join(home, "certs"), pool: x509.NewCertPool()}
+	if a.edge, err = fleet.LoadIdentity(filepath.Join(home, "identity")); err != nil {
+		return nil, err
+	}
+	if a.origin, err = fleet.LoadIdentity(filepath.Join(dir, "nodes", "origin-us", "identity")); err != nil {
+		return nil, err
+	}
+	pem, err := os.ReadFile(filepath.Join(dir, "ca.pem"))
 	if err != nil {
 		return nil, err
 	}
-	if a.root, err = x509.ParseCertificate(der); err != nil {
-		return nil, err
-	}
-	a.pool.AddCert(a.root)
+	a.pool.AppendCertsFromPEM(pem)
 	return a, nil
 }
 
-// Certificates hold at every time a script's clock may show.
-var (
-	longAgo   = time.Date(1990, 1, 1, 0, 0, 0, 0, time.UTC)
-	longAhead = time.Date(2090, 1, 1, 0, 0, 0, 0, time.UTC)
-)
-
-// issue makes a certificate for names, good for both sides of a connection.
-func (a *authority) issue(names ...string) (*tls.Certificate, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+// network is the setup as a network file, and that file read.
+func (s *setup) network(https, plain, metrics uint16) (*deploy.Network, []byte, error) {
+	type m = map[string]any
+	var sites []m
+	for name, site := range s.sites {
+		sites = append(sites, site.yaml(name))
+	}
+	limits := m{"drain": "0s"}
+	for key, value := range s.limits {
+		limits[key] = value
+	}
+	far := m{}
+	for key, value := range s.far {
+		far[key] = value
+	}
+	file, err := json.Marshal(m{ // which is YAML as well
+		"version": 1, "name": "scripts",
+		"edge": m{
+			"listen": m{"https": https, "http": plain, "metrics": metrics}, "cache": m{"memory": "16MiB"}, "limits": limits, "trusted": s.trusted,
+		},
+		"pops":    []m{{"name": nodeName, "place": m{"lat": 50.11, "lon": 8.68}, "addresses": []string{s.addr.String()}}},
+		"origins": []m{{"name": "us", "place": m{"lat": 39, "lon": -77}, "gateway": m{"addresses": []string{s.origin}}, "app": m{"static": m{}}, "limits": far}},
+		"sites":   sites,
+	})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	leaf := &x509.Certificate{
-		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: names[0]}, DNSNames: names, NotBefore: longAgo, NotAfter: longAhead,
-		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-	}
-	der, err := x509.CreateCertificate(rand.Reader, leaf, a.root, &key.PublicKey, a.key)
-	if err != nil {
-		return nil, err
-	}
-	return &tls.Certificate{Certificate: [][]byte{der, a.root.Raw}, PrivateKey: key}, nil
-}
-
-// A siteSetup is a site as a script describes it.
-type siteSetup struct {
-	hosts        []string
-	origin       string
-	minTLS       uint16 // 0 = 1.3
-	earlyData    bool
-	mergeSchemes bool
-	reuse        cache.Policy
-	rules        []proxy.Rule
-}
-
-// A setup is what a script says of its edge.
-type setup struct {
-	addr    netip.Addr
-	sites   map[string]*siteSetup
-	limits  listen.Limits
-	pool    pool.Config // timeouts and limits only
-	trusted []netip.Prefix
-	clock   *clock
-	origin  string // the origin's address
+	network, err := deploy.Parse("script", file)
+	return network, file, err
 }
 
 // An edge is a running edge seen from outside.
 type edge struct {
 	https   netip.AddrPort // TCP and UDP
 	http    netip.AddrPort
-	journal *journal
-	active  func() int // requests under way
+	metrics *http.Client
+	page    string // the URL of the metrics
 	close   func() error
 }
 
-// nodeName is the edge's name in Via, Cache-Status and Proxy-Status.
-const nodeName = "fra"
-
-// startEdge assembles a whole edge: the one place that knows of what.
+// startEdge assembles a whole edge node: the one place that knows of what.
 func startEdge(s *setup, a *authority, j *journal) (*edge, error) {
-	mem, err := store.NewMemory(16 << 20)
+	state, err := os.MkdirTemp("", "edge-") // short, for the admin socket's sake
 	if err != nil {
 		return nil, err
 	}
-	shown, err := a.issue(nodeName)
+	if err := os.Symlink(a.certs, filepath.Join(state, "certs")); err != nil {
+		return nil, err
+	}
+	ports, err := freePorts(s.addr, 3)
 	if err != nil {
 		return nil, err
 	}
-	far := s.pool
-	far.Origin, far.Node, far.Addresses = "us", nodeName, []string{s.origin}
-	far.TLS = &tls.Config{Certificates: []tls.Certificate{*shown}, RootCAs: a.pool, ServerName: "origin", MinVersion: tls.VersionTLS13}
-	pl, err := pool.New(far)
+	network, _, err := s.network(ports[0], ports[1], ports[2])
 	if err != nil {
 		return nil, err
 	}
-	sites := proxy.NewSites()
-	var entries []cert.Entry
-	for name, site := range s.sites {
-		sites.Add(&proxy.Site{
-			Name: name, Origin: "us", Transport: pl, Policy: "main " + tls.VersionName(site.minTLS), EarlyData: site.earlyData,
-			MergeSchemes: site.mergeSchemes, Reuse: site.reuse, Rules: site.rules,
-		}, site.hosts...)
-		pair, err := a.issue(site.hosts...)
+	accessLog, err := accesslog.Open(accesslog.Config{Out: j, Flush: time.Millisecond})
+	if err != nil {
+		return nil, err
+	}
+	n, err := node.New(node.Options{
+		Name: nodeName, State: state, Network: network, Identity: a.edge, Version: "script", Log: slog.New(slog.DiscardHandler),
+		AccessLog: accessLog, Now: s.clock.now,
+	})
+	if err != nil {
+		accessLog.Close()
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- n.Run(ctx) }()
+	page := &http.Transport{}
+	return &edge{
+		https: netip.AddrPortFrom(s.addr, ports[0]), http: netip.AddrPortFrom(s.addr, ports[1]),
+		metrics: &http.Client{Transport: page}, page: "http://" + netip.AddrPortFrom(s.addr, ports[2]).String() + "/metrics",
+		close: func() error {
+			page.CloseIdleConnections()
+			cancel()
+			<-ended // what a drain cuts is the script's own leavings
+			err := accessLog.Close()
+			os.RemoveAll(state)
+			return err
+		},
+	}, nil
+}
+
+// freePorts finds TCP ports that are free on addr, which nobody else uses.
+func freePorts(addr netip.Addr, n int) ([]uint16, error) {
+	var ports []uint16
+	for range n {
+		ln, err := net.Listen("tcp", netip.AddrPortFrom(addr, 0).String())
 		if err != nil {
 			return nil, err
 		}
-		entries = append(entries, cert.Entry{Names: site.hosts, Domain: "main", Certificate: pair, MinVersion: site.minTLS})
+		defer ln.Close()
+		ports = append(ports, uint16(ln.Addr().(*net.TCPAddr).Port))
 	}
-	table, err := cert.NewTable(listen.ALPN, entries...)
-	if err != nil {
-		return nil, err
-	}
-	// The port is part of Alt-Svc, and known only when it is bound.
-	var p *proxy.Proxy
-	front, err := listen.Listen(listen.Config{
-		HTTPS: []netip.AddrPort{netip.AddrPortFrom(s.addr, 0)}, QUIC: []netip.AddrPort{netip.AddrPortFrom(s.addr, 0)},
-		HTTP: []netip.AddrPort{netip.AddrPortFrom(s.addr, 0)},
-		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			j.bell.ring()
-			p.ServeHTTP(w, r)
-		}),
-		Plain: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { p.Redirect(w, r) }),
-		TLS:   cert.NewNames(table, cert.NewTickets(0, nil)).Config, Limits: s.limits, Promise: -1,
-		Hooks: listen.Hooks{
-			Handshakes: func(pr listen.Proto, k listen.Kind) {
-				j.count(fmt.Sprintf(`edge_handshakes_total{proto=%s,kind=%s}`, pr, k), 1)
-			},
-			Rejected: func(r listen.Reason) {
-				j.count(fmt.Sprintf(`edge_rejected_total{reason=%s}`, r), 1)
-				j.count("edge_rejected_total", 1)
-			},
-		},
-	})
-	if err != nil {
-		return nil, err
-	}
-	e := &edge{https: front.HTTPS()[0], http: front.HTTP()[0], journal: j, active: front.Active}
-	p = proxy.New(proxy.Config{
-		Node: nodeName, Cache: cache.New(cache.Config{Store: mem, Now: s.clock.now}), Sites: sites, Port: int(e.https.Port()),
-		AltSvc: `h3=":` + strconv.Itoa(int(e.https.Port())) + `"; ma=3600`, Trusted: s.trusted, Now: s.clock.now,
-		End: func(x *proxy.Exchange) { j.log(recordOf(x)) },
-	})
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	pl.Start(context.WithoutCancel(ctx))
-	served := make(chan error, 1)
-	go func() { served <- front.Serve() }()
-	e.close = func() error {
-		err := errors.Join(front.Close(), <-served, pl.Close())
-		mem.Close()
-		return err
-	}
-	return e, nil
+	return ports, nil
 }
 
-// recordOf names what scripts may expect of an exchange.
-func recordOf(x *proxy.Exchange) record {
-	return record{
-		"proto": x.Proto, "tls": x.TLS, "early": strconv.FormatBool(x.Early), "method": x.Method, "host": x.Host, "target": x.Target,
-		"referer": x.Referer, "client": x.Client.String(), "site": x.Site, "origin": x.Origin, "status": strconv.Itoa(x.Status),
-		"verdict": x.Verdict.String(), "reason": string(x.Reason), "in": strconv.FormatInt(x.BytesIn, 10), "out": strconv.FormatInt(x.BytesOut, 10),
+// counter adds up the samples of a metric that have these labels: name{label=value,...},
+// without the prefix that all have.
+func (e *edge) counter(name string) (int, error) {
+	name, rest, _ := strings.Cut(name, "{")
+	var labels []string
+	for label := range strings.SplitSeq(strings.TrimSuffix(rest, "}"), ",") {
+		if key, value, ok := strings.Cut(label, "="); ok {
+			labels = append(labels, key+`="`+value+`"`)
+		}
 	}
+	resp, err := e.metrics.Get(e.page)
+	if err != nil {
+		return 0, err
+	}
+	defer resp.Body.Close()
+	sum, found := 0.0, false
+	for lines := bufio.NewScanner(resp.Body); lines.Scan(); {
+		sample, value, _ := strings.Cut(lines.Text(), " ")
+		metric, has, _ := strings.Cut(sample, "{")
+		if metric != "hither_"+name {
+			continue
+		}
+		match := true
+		for _, label := range labels {
+			match = match && strings.Contains("{"+has, label)
+		}
+		found = true
+		if v, err := strconv.ParseFloat(value, 64); err == nil && match {
+			sum += v
+		}
+	}
+	io.Copy(io.Discard, resp.Body)
+	if !found && len(labels) == 0 {
+		return 0, fmt.Errorf("there is no metric hither_%s", name)
+	}
+	return int(sum), nil
 }

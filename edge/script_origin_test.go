@@ -1,7 +1,6 @@
 package edge_test
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -9,11 +8,12 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/textproto"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
+
+	"hither/deploy/fleet"
 )
 
 // An origin stands where the gateway stands: HTTP/2 over mutual TLS. It answers what the
@@ -58,27 +58,10 @@ type reply struct {
 	frames   []token       // of a lie
 }
 
-// asked is a request as the origin saw it. Its content and trailer are complete once done.
-type asked struct {
-	method, target, host string
-	header               http.Header
-
-	mu      sync.Mutex
-	body    []byte
-	trailer http.Header
-	done    bool
-	broken  bool // the content ended with an error
-}
-
-func newOrigin(a *authority, c *clock, b *bell) (*origin, error) {
-	pair, err := a.issue("origin")
-	if err != nil {
-		return nil, err
-	}
-	return &origin{clock: c, bell: b, replies: make(map[string]*sequence), conns: make(map[net.Conn]struct{}), conf: &tls.Config{
-		Certificates: []tls.Certificate{*pair}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: a.pool,
-		MinVersion: tls.VersionTLS13, NextProtos: []string{"h2"},
-	}}, nil
+func newOrigin(a *authority, c *clock, b *bell) *origin {
+	o := &origin{clock: c, bell: b, replies: make(map[string]*sequence), conns: make(map[net.Conn]struct{}), conf: a.origin.ServerTLS(fleet.RoleEdge)}
+	o.conf.NextProtos = []string{"h2"}
+	return o
 }
 
 // up listens: on a free port of host the first time, on the same port again later.
@@ -330,63 +313,3 @@ func (o *origin) release() {
 		}
 	}
 }
-
-// forget makes all requests so far ones that the script has looked at.
-func (o *origin) forget() {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.claimed = len(o.asked)
-}
-
-// all are the requests so far.
-func (o *origin) all() []*asked {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.asked[:len(o.asked):len(o.asked)]
-}
-
-// fresh are the requests that the script has not looked at.
-func (o *origin) fresh() []*asked {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.asked[o.claimed:]
-}
-
-// String is the request as an error shows it.
-func (a *asked) String() string {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	var b bytes.Buffer
-	fmt.Fprintf(&b, "%s %s (host %s, %d bytes)\n", a.method, a.target, a.host, len(a.body))
-	showHeader(&b, a.header)
-	return b.String()
-}
-
-// check compares the request with what an origin-saw line says.
-func (a *asked) check(s *step, vars *strings.Replacer) []error {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	var errs []error
-	if method, path := s.arg(1), s.arg(2); a.method != method || a.target != path {
-		errs = append(errs, mismatch("request", a.method+" "+a.target, method+" "+path))
-	}
-	seen := a.header.Clone()
-	seen.Set("Host", a.host)
-	errs = append(errs, checkFields(seen, fields(s.words), vars)...)
-	if want, ok := option(s.words, "body"); ok && string(a.body) != want {
-		errs = append(errs, mismatch("body", short(a.body), want))
-	}
-	if want, ok := option(s.words, "size"); ok && strconv.Itoa(len(a.body)) != want {
-		errs = append(errs, mismatch("size", strconv.Itoa(len(a.body)), want))
-	}
-	if want, ok := option(s.words, "trailer"); ok {
-		errs = append(errs, checkFields(a.trailer, tokens("'"+want+"'"), vars)...)
-	}
-	if broken := has(s.words, "broken"); broken != a.broken {
-		errs = append(errs, fmt.Errorf("content broken off: got %v, want %v", a.broken, broken))
-	}
-	return errs
-}
-
-// canonical is textproto's, under a shorter name.
-func canonical(name string) string { return textproto.CanonicalMIMEHeaderKey(name) }

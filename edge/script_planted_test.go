@@ -1,6 +1,7 @@
 package edge_test
 
 import (
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -43,7 +44,6 @@ var planted = []struct {
 	{"eventually", "origin GET /a 200 body=one\neventually get /a -> 200 body=two", ":2:", []string{"got  one"}},
 	{"nothing started", "finish A -> 200", ":1:", []string{`nothing was started as "A"`}},
 	{"finish", "origin GET /a 200 hold=1 body=one\nstart A get /a\nread A 1\nrelease\nfinish A -> 200 body=two", ":5:", []string{"got  one"}},
-	{"requests", "requests 1", ":1:", []string{"in vain for 1 requests"}},
 	{"handshake", "handshake sni=unknown.test -> ok", ":1:", []string{"unrecognized name"}},
 	{"handshake refused", "handshake -> refused=x", ":1:", []string{"handshake:"}},
 }
@@ -51,7 +51,7 @@ var planted = []struct {
 // TestPlanted shows the engine failing: a script whose expectation is wrong says so, with
 // its line, over each protocol.
 func TestPlanted(t *testing.T) {
-	w := newWorld(t)
+	w := newWorld(t, &script{})
 	for _, p := range planted {
 		sc, err := parse("planted.txt", p.script)
 		if err != nil {
@@ -61,7 +61,7 @@ func TestPlanted(t *testing.T) {
 		for _, proto := range protocols {
 			t.Run(p.name+"/"+proto, func(t *testing.T) {
 				t.Parallel()
-				err := sc.play(proto, w.addr(), w.auth, 300*time.Millisecond)
+				err := w.play(sc, proto, 300*time.Millisecond)
 				if err == nil {
 					t.Fatal("the script passed")
 				}
@@ -77,7 +77,7 @@ func TestPlanted(t *testing.T) {
 
 // TestPlantedRaw does the same for the steps that speak for themselves.
 func TestPlantedRaw(t *testing.T) {
-	w := newWorld(t)
+	w := newWorld(t, &script{})
 	for _, p := range []struct{ name, proto, script, says string }{
 		{"raw status", "h1", "raw tls\n| GET / HTTP/1.1\n| Host: www.hither.test\n|\n-> 200", "want 200"},
 		{"raw close", "h1", "limit idle=300ms\nraw tls\n| GET / HTTP/1.1\n| Host: www.hither.test\n|\n| GET / HTTP/1.1\n| Host: www.hither.test\n|\n-> 404 close", "end of the connection:"},
@@ -91,7 +91,7 @@ func TestPlantedRaw(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := sc.play(p.proto, w.addr(), w.auth, 300*time.Millisecond); err == nil || !strings.Contains(err.Error(), p.says) {
+			if err := w.play(sc, p.proto, 300*time.Millisecond); err == nil || !strings.Contains(err.Error(), p.says) {
 				t.Errorf("got %v, want an error with %q", err, p.says)
 			}
 		})
@@ -122,12 +122,12 @@ func TestParse(t *testing.T) {
 			t.Errorf("%q: got %v, want %q", c.script, err, c.says)
 		}
 	}
-	for _, script := range []string{"site www colour=red", "limit patience=3", "rule nobody /a", "trust me", "limit idle=x"} {
+	for _, script := range []string{"site www colour=red", "limit patience=3", "rule nobody /a", "trust me", "limit header_fields=x"} {
 		sc, err := parse("bad.txt", script)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := sc.setup(newWorld(t).addr()); err == nil || !strings.HasPrefix(err.Error(), "bad.txt:1:") {
+		if _, err := sc.setup(netip.Addr{}); err == nil || !strings.HasPrefix(err.Error(), "bad.txt:1:") {
 			t.Errorf("%q: got %v", script, err)
 		}
 	}

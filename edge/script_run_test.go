@@ -3,7 +3,6 @@ package edge_test
 import (
 	"errors"
 	"fmt"
-	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -27,6 +26,9 @@ type run struct {
 	last     int            // number of the last request
 	counters map[string]int // as the script saw them last
 
+	rejected int  // refusals below the proxy, when it was last looked
+	unsure   bool // there may have been more since
+
 	// Which log records the last client step made: those of ids, or all from the index on.
 	ids  []string
 	from int
@@ -41,7 +43,7 @@ var verbs = map[string]func(*run, *step) error{
 	"start": (*run).start, "read": (*run).read, "send": (*run).send, "end": (*run).end, "finish": (*run).finish, "abandon": (*run).abandon,
 	"origin": (*run).declare, "lie": (*run).declare, "release": (*run).release, "origin-saw": (*run).originSaw, "origin-read": (*run).originRead, "origin-never": (*run).originNever,
 	"advance": (*run).advance, "expect-log": (*run).expectLog, "counter": (*run).counter, "reconnect": (*run).reconnect,
-	"requests": (*run).requests, "raw": (*run).raw, "fields": (*run).fields, "handshake": (*run).handshake,
+	"raw": (*run).raw, "fields": (*run).fields, "handshake": (*run).handshake,
 }
 
 // skips tells whether the script is not for proto: "only h1: reason", "not h3: reason".
@@ -62,17 +64,16 @@ func (sc *script) skips(proto string) (string, error) {
 	return "", nil
 }
 
-// play runs a script against an edge of its own at addr. Its error names file and line.
-func (sc *script) play(proto string, addr netip.Addr, auth *authority, patience time.Duration) (err error) {
+// play runs a script against an edge of its own. Its error names file and line.
+func (w *world) play(sc *script, proto string, patience time.Duration) (err error) {
+	addr, auth := w.addr(), w.auth
 	r := &run{proto: proto, bell: newBell(patience), auth: auth, calls: make(map[string]*call), counters: make(map[string]int)}
-	r.journal = newJournal(r.bell)
+	r.journal = &journal{bell: r.bell}
 	r.setup, err = sc.setup(addr)
 	if err != nil {
 		return err
 	}
-	if r.origin, err = newOrigin(auth, r.setup.clock, r.bell); err != nil {
-		return err
-	}
+	r.origin = newOrigin(auth, r.setup.clock, r.bell)
 	r.origin.lies = slices.ContainsFunc(sc.steps, func(s *step) bool { return s.verb() == "lie" })
 	// What is declared before the first request holds from the first connection on.
 	for _, s := range sc.steps {
@@ -97,8 +98,12 @@ func (sc *script) play(proto string, addr netip.Addr, auth *authority, patience 
 		}
 		r.origin.release()
 		r.client.reconnect()
-		err = errors.Join(err, r.edge.close())
-		r.origin.down()
+		w.later.Go(func() {
+			if err := r.edge.close(); err != nil {
+				w.t.Errorf("%s over %s: end: %v", sc.name, proto, err)
+			}
+			r.origin.down()
+		})
 	}()
 	for _, s := range sc.steps {
 		do := verbs[s.verb()]
@@ -120,22 +125,48 @@ func (r *run) id() string {
 
 // settle waits until the edge has said all it will say of the request: its log record, or
 // a refusal counted below the proxy.
-func (r *run) settle(id string, rejected int) error {
-	return r.bell.await("the log record of the request, or a count of its refusal", func() bool {
-		return r.journal.of(id) != nil || r.journal.rejected() > rejected
+func (r *run) settle(id string) error {
+	looked := false
+	err := r.bell.await("the log record of the request, or a count of its refusal", func() bool {
+		if r.journal.of(id) != nil {
+			return true
+		}
+		if !looked { // the record is the rule, and about to come
+			looked = true
+			return false
+		}
+		before := r.rejected
+		return r.countRejected() == nil && r.rejected > before
 	})
+	return errors.Join(err, r.journal.fault())
 }
+
+// countRejected brings the number of refusals below the proxy to the present.
+func (r *run) countRejected() (err error) {
+	r.rejected, err = r.edge.counter("edge_rejected_total")
+	r.unsure = false
+	return err
+}
+
+// apart begins a step whose requests have no names of their own: its records are all that
+// come from now on.
+func (r *run) apart() { r.ids, r.from, r.unsure = nil, len(r.journal.since(0)), true }
 
 // ask sends the request that words describe and gives the whole answer.
 func (r *run) ask(s *step, words []token) (*answer, error) {
-	id, rejected := r.id(), r.journal.rejected()
+	id := r.id()
 	r.ids = []string{id}
+	if r.unsure {
+		if err := r.countRejected(); err != nil {
+			return nil, err
+		}
+	}
 	cl, err := r.client.begin(s, words, id)
 	if err != nil {
 		return nil, err
 	}
 	a := cl.finish()
-	return a, r.settle(id, rejected)
+	return a, r.settle(id)
 }
 
 func (r *run) request(s *step) error {
@@ -189,7 +220,6 @@ func (r *run) parallel(s *step) error {
 	if err != nil {
 		return err
 	}
-	rejected := r.journal.rejected()
 	words := r.replaced(s.words[2:])
 	ids, errs := make([]string, n), make([]error, n)
 	var all sync.WaitGroup
@@ -207,7 +237,7 @@ func (r *run) parallel(s *step) error {
 	r.ids = ids
 	for i, id := range ids {
 		if errs[i] == nil {
-			errs[i] = r.settle(id, rejected)
+			errs[i] = r.settle(id)
 		}
 	}
 	return errors.Join(errs...)
@@ -272,7 +302,7 @@ func (r *run) finish(s *step) error {
 	delete(r.calls, s.arg(1))
 	a := cl.finish()
 	r.ids = []string{cl.id}
-	if err := r.settle(cl.id, r.journal.rejected()); err != nil {
+	if err := r.settle(cl.id); err != nil {
 		return fmt.Errorf("%w; the answer:\n%s", err, a)
 	}
 	return a.check(s.want, r.vars)
@@ -287,7 +317,7 @@ func (r *run) abandon(s *step) error {
 	delete(r.calls, s.arg(1))
 	cl.abandon()
 	r.ids = []string{cl.id}
-	return r.settle(cl.id, r.journal.rejected())
+	return r.settle(cl.id)
 }
 
 func (r *run) declare(s *step) error {
@@ -301,15 +331,6 @@ func (r *run) declare(s *step) error {
 		return nil
 	}
 	return r.origin.declare(s)
-}
-
-// requests waits until so many are under way in the edge: "requests 10".
-func (r *run) requests(s *step) error {
-	n, err := strconv.Atoi(s.arg(1))
-	if err != nil {
-		return err
-	}
-	return r.bell.await(s.arg(1)+" requests in the edge", func() bool { return r.edge.active() >= n })
 }
 
 func (r *run) release(*step) error {
@@ -331,132 +352,4 @@ func (r *run) advance(s *step) error {
 	r.setup.clock.advance(d)
 	r.origin.forget()
 	return nil
-}
-
-// originSaw expects exactly one request since the last origin-saw or advance: "origin-saw
-// GET /a Field: value"; "origin-saw 3 of GET /a ..." expects three alike.
-func (r *run) originSaw(s *step) error {
-	if s.arg(1) == "nothing" {
-		if seen := r.origin.fresh(); len(seen) > 0 {
-			return fmt.Errorf("the origin saw %d requests, the first:\n\t\t%s", len(seen), seen[0])
-		}
-		return nil
-	}
-	want := 1
-	if n, err := strconv.Atoi(s.arg(1)); err == nil && s.arg(2) == "of" {
-		want = n
-		s = &step{at: s.at, text: s.text, words: append([]token{s.words[0]}, s.words[3:]...)}
-	}
-	err := r.bell.await("requests at the origin", func() bool {
-		seen := r.origin.fresh()
-		for _, a := range seen {
-			a.mu.Lock()
-			done := a.done || has(s.words, "begun")
-			a.mu.Unlock()
-			if !done {
-				return false
-			}
-		}
-		return len(seen) >= want
-	})
-	seen := r.origin.fresh()
-	var errs []error
-	if err != nil || len(seen) != want {
-		errs = append(errs, err, fmt.Errorf("the origin saw %d requests, want %d", len(seen), want))
-	}
-	r.origin.forget()
-	for _, a := range seen {
-		if found := a.check(s, r.vars); len(found) > 0 {
-			errs = append(errs, append(found, fmt.Errorf("the origin saw:\n\t\t%s", a))...)
-		}
-	}
-	return errors.Join(errs...)
-}
-
-// originNever expects that nothing in the whole script so far asked for a path.
-func (r *run) originNever(s *step) error {
-	for _, a := range r.origin.all() {
-		if a.target == s.arg(1) {
-			return fmt.Errorf("the origin saw:\n\t\t%s", a)
-		}
-	}
-	return nil
-}
-
-// originRead waits until the origin has read this much of a request's content.
-func (r *run) originRead(s *step) error {
-	want := s.arg(1)
-	return r.bell.await("content "+want+" at the origin", func() bool {
-		for _, a := range r.origin.fresh() {
-			a.mu.Lock()
-			body := string(a.body)
-			a.mu.Unlock()
-			if body == want {
-				return true
-			}
-		}
-		return false
-	})
-}
-
-// records are those of the last client step.
-func (r *run) records() []record {
-	if r.ids == nil {
-		return r.journal.since(r.from)
-	}
-	var out []record
-	for _, id := range r.ids {
-		if rec := r.journal.of(id); rec != nil {
-			out = append(out, rec)
-		}
-	}
-	return out
-}
-
-// expectLog compares the records of the last client step, all of them or, with "N of",
-// exactly N: "expect-log verdict=hit reason=".
-func (r *run) expectLog(s *step) error {
-	if s.arg(1) == "nothing" {
-		if got := r.records(); len(got) > 0 {
-			return mismatch("log", fmt.Sprint(got), "nothing")
-		}
-		return nil
-	}
-	want, words := 0, s.words[1:]
-	if n, err := strconv.Atoi(s.arg(1)); err == nil && s.arg(2) == "of" {
-		want, words = n, s.words[3:]
-	}
-	err := r.bell.await("a log record", func() bool { return len(r.records()) >= max(want, 1) })
-	var errs []error
-	good := 0
-	got := r.records()
-	for _, rec := range got {
-		bad := checkRecord(rec, words, r.vars)
-		if len(bad) == 0 {
-			good++
-		}
-		errs = append(errs, bad...)
-	}
-	if err == nil && (want == 0 && good == len(got) || good == want && want > 0) {
-		return nil
-	}
-	return errors.Join(append(errs, err, fmt.Errorf("%d of %d log records are as expected", good, len(got)))...)
-}
-
-// counter expects by how much a counter went up since it was last looked at: "counter
-// edge_rejected_total{reason=framing} +1", or "+1.." for at least as much.
-func (r *run) counter(s *step) error {
-	name := s.arg(1)
-	atLeast := strings.HasSuffix(s.arg(2), "..")
-	want, err := strconv.Atoi(strings.TrimSuffix(strings.TrimPrefix(s.arg(2), "+"), ".."))
-	if err != nil {
-		return err
-	}
-	before := r.counters[name]
-	err = r.bell.await(name, func() bool { return r.journal.counter(name)-before >= want })
-	r.counters[name] = r.journal.counter(name)
-	if got := r.counters[name] - before; got < want || got > want && !atLeast {
-		err = errors.Join(err, mismatch(name, "+"+strconv.Itoa(got), s.arg(2)), fmt.Errorf("all counters: %v", r.journal.all()))
-	}
-	return err
 }

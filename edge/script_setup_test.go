@@ -1,24 +1,57 @@
 package edge_test
 
 import (
-	"crypto/tls"
 	"fmt"
 	"net/netip"
 	"strconv"
 	"strings"
-	"time"
-
-	"hither/edge/proxy"
 )
 
 // defaultHost is asked where a script gives a path alone. Its site is called www.
 const defaultHost = "www.hither.test"
 
+// A setup is what a script says of its edge. Values are as the network file has them.
+type setup struct {
+	addr    netip.Addr
+	clock   *clock
+	sites   map[string]*siteSetup
+	limits  map[string]any // edge.limits
+	far     map[string]any // limits of the origin
+	trusted []string
+	origin  string // the origin's address
+}
+
+// A siteSetup is a site as a script describes it.
+type siteSetup struct {
+	hosts []string
+	top   map[string]any // keys of the site
+	cache map[string]any // keys of its cache
+	rules []map[string]any
+}
+
+func newSite(hosts ...string) *siteSetup {
+	// Scripts say themselves where something stale may be used.
+	return &siteSetup{hosts: hosts, top: map[string]any{}, cache: map[string]any{"stale_if_error": "0s"}}
+}
+
+// yaml is the site as the network file has it.
+func (s *siteSetup) yaml(name string) map[string]any {
+	site := map[string]any{"name": name, "hosts": s.hosts, "origin": "us", "rules": append([]map[string]any{}, s.rules...)}
+	for key, value := range s.top {
+		site[key] = value
+	}
+	if s.cache != nil {
+		site["cache"] = s.cache
+	}
+	return site
+}
+
 // setup reads the lines that describe the edge.
 func (sc *script) setup(addr netip.Addr) (*setup, error) {
-	st := &setup{addr: addr, clock: newClock(), sites: map[string]*siteSetup{
-		"www": {hosts: []string{defaultHost, "alias.hither.test"}, minTLS: tls.VersionTLS13, earlyData: true},
-	}}
+	st := &setup{
+		addr: addr, clock: newClock(), limits: map[string]any{}, far: map[string]any{}, trusted: []string{},
+		sites: map[string]*siteSetup{"www": newSite(defaultHost, "alias.hither.test")},
+	}
 	for _, s := range sc.steps {
 		var err error
 		switch s.verb() {
@@ -29,9 +62,8 @@ func (sc *script) setup(addr netip.Addr) (*setup, error) {
 		case "limit":
 			err = st.limit(s)
 		case "trust":
-			var prefix netip.Prefix
-			prefix, err = netip.ParsePrefix(s.arg(1))
-			st.trusted = append(st.trusted, prefix)
+			_, err = netip.ParsePrefix(s.arg(1))
+			st.trusted = append(st.trusted, s.arg(1))
 		}
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", s.at, err)
@@ -40,11 +72,31 @@ func (sc *script) setup(addr netip.Addr) (*setup, error) {
 	return st, nil
 }
 
+// hosts are the names of all sites of scripts.
+func hostsOf(scripts ...*script) ([]string, error) {
+	seen := make(map[string]bool)
+	var hosts []string
+	for _, sc := range scripts {
+		st, err := sc.setup(netip.Addr{})
+		if err != nil {
+			return nil, err
+		}
+		for _, site := range st.sites {
+			for _, h := range site.hosts {
+				if !seen[h] {
+					seen[h], hosts = true, append(hosts, h)
+				}
+			}
+		}
+	}
+	return hosts, nil
+}
+
 // site reads "site NAME [host,host] key=value ...".
 func (st *setup) site(s *step) error {
 	site := st.sites[s.arg(1)]
 	if site == nil {
-		site = &siteSetup{minTLS: tls.VersionTLS13, earlyData: true}
+		site = newSite()
 		st.sites[s.arg(1)] = site
 	}
 	if hosts := s.arg(2); hosts != "" {
@@ -55,29 +107,19 @@ func (st *setup) site(s *step) error {
 		if !ok {
 			continue
 		}
-		var err error
 		switch key {
 		case "tls":
-			if value == "1.2" {
-				site.minTLS = tls.VersionTLS12
-			}
+			site.top["tls"] = map[string]any{"min": value}
 		case "early_data":
-			site.earlyData = value == "safe"
+			site.top["early_data"] = value
+		case "set_cookie", "stale_while_revalidate", "stale_if_error":
+			site.cache[key] = value
 		case "merge_schemes":
-			site.mergeSchemes = value == "true"
-		case "set_cookie":
-			site.reuse.SetCookie = value == "store"
+			site.cache[key] = value == "true"
 		case "max_object":
-			site.reuse.MaxObject, err = strconv.ParseInt(value, 10, 64)
-		case "stale_while_revalidate":
-			site.reuse.WhileRevalidate, err = time.ParseDuration(value)
-		case "stale_if_error":
-			site.reuse.IfError, err = time.ParseDuration(value)
+			site.cache[key] = value + "B"
 		default:
-			err = fmt.Errorf("site: no such key: %s", key)
-		}
-		if err != nil {
-			return err
+			return fmt.Errorf("site: no such key: %s", key)
 		}
 	}
 	return nil
@@ -89,19 +131,17 @@ func (st *setup) rule(s *step) error {
 	if site == nil {
 		return fmt.Errorf("rule: no site %q before it", s.arg(1))
 	}
-	rule := proxy.Rule{Path: s.arg(2), Bypass: has(s.words, "bypass")}
+	rule := map[string]any{"path": s.arg(2)}
+	if has(s.words, "bypass") {
+		rule["bypass"] = true
+	}
 	if v, ok := option(s.words, "ttl"); ok {
-		d, err := time.ParseDuration(v)
-		if err != nil {
-			return err
+		rule["ttl"] = v
+	}
+	for _, key := range []string{"drop", "keep"} {
+		if v, ok := option(s.words, key); ok {
+			rule["key"] = map[string]any{"query": map[string]any{key: strings.Split(v, ",")}}
 		}
-		rule.TTL = &d
-	}
-	if v, ok := option(s.words, "drop"); ok {
-		rule.Query.Drop = strings.Split(v, ",")
-	}
-	if v, ok := option(s.words, "keep"); ok {
-		rule.Query.Keep = strings.Split(v, ",")
 	}
 	site.rules = append(site.rules, rule)
 	return nil
@@ -112,25 +152,23 @@ func (st *setup) rule(s *step) error {
 func (st *setup) limit(s *step) error {
 	for _, w := range s.words[1:] {
 		key, value, _ := strings.Cut(w.text, "=")
-		times := map[string]*time.Duration{
-			"first_byte": &st.pool.FirstByte, "connect": &st.pool.Connect, "body_idle": &st.pool.BodyIdle,
-			"header_time": &st.limits.HeaderTime, "idle": &st.limits.Idle, "silence": &st.limits.Silence,
-		}
-		numbers := map[string]*int{
-			"header_bytes": &st.limits.HeaderBytes, "header_fields": &st.limits.HeaderFields, "url_bytes": &st.limits.URLBytes,
-			"connections_per_address": &st.limits.ConnectionsPerAddress, "retry_above": &st.limits.RetryAbove,
-			"origin_header_bytes": &st.pool.HeaderBytes, "origin_informational": &st.pool.Informational,
-		}
-		var err error
-		if t := times[key]; t != nil {
-			*t, err = time.ParseDuration(value)
-		} else if n := numbers[key]; n != nil {
-			*n, err = strconv.Atoi(value)
-		} else {
-			err = fmt.Errorf("limit: no such key: %s", key)
-		}
-		if err != nil {
-			return err
+		switch key {
+		case "first_byte", "connect":
+			st.far[key] = value
+		case "origin_idle":
+			st.far["idle"] = value
+		case "header_time", "idle", "body_time":
+			st.limits[key] = value
+		case "header_bytes", "url_bytes":
+			st.limits[key] = value + "B"
+		case "header_fields", "connections_per_address", "handshakes_per_address", "quic_retry_above":
+			n, err := strconv.Atoi(value)
+			if err != nil {
+				return err
+			}
+			st.limits[key] = n
+		default:
+			return fmt.Errorf("limit: no such key: %s", key)
 		}
 	}
 	return nil

@@ -4,10 +4,12 @@
 package edge_test
 
 import (
+	"math/rand/v2"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -18,52 +20,64 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // A world is what all scripts of a test share.
 type world struct {
+	t    *testing.T
 	auth *authority
+	net  uint32 // a /16 of loopback addresses, by chance other than another process's
 	next atomic.Uint32
+	// later are the ends of scripts that are over: a drain takes its second, and other
+	// scripts need not wait for it.
+	later sync.WaitGroup
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t *testing.T, scripts ...*script) *world {
 	t.Helper()
-	auth, err := newAuthority()
+	hosts, err := hostsOf(scripts...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &world{auth: auth}
+	auth, err := newAuthority(t.TempDir(), hosts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &world{t: t, auth: auth, net: 64 + rand.Uint32N(190)}
+	t.Cleanup(w.later.Wait)
+	return w
 }
 
 // addr is a loopback address that no other script of this process has.
 func (w *world) addr() netip.Addr {
 	n := w.next.Add(1)
-	return netip.AddrFrom4([4]byte{127, 77, byte(n >> 8), byte(n)})
+	return netip.AddrFrom4([4]byte{127, byte(w.net), byte(n >> 8), byte(n)})
 }
 
 var protocols = []string{"h1", "h2", "h3"}
 
 func TestScripts(t *testing.T) {
-	w := newWorld(t)
-	var files []string
+	var scripts []*script
 	for _, pattern := range []string{"testdata/*.txt", "testdata/bad/*.txt"} {
-		found, err := filepath.Glob(pattern)
+		files, err := filepath.Glob(pattern)
 		if err != nil {
 			t.Fatal(err)
 		}
-		files = append(files, found...)
+		for _, file := range files {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			sc, err := parse(file, string(text))
+			if err != nil {
+				t.Fatal(err)
+			}
+			scripts = append(scripts, sc)
+		}
 	}
-	if len(files) == 0 {
+	if len(scripts) == 0 {
 		t.Fatal("no scripts")
 	}
-	for _, file := range files {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		sc, err := parse(file, string(text))
-		if err != nil {
-			t.Error(err)
-			continue
-		}
+	w := newWorld(t, scripts...)
+	for _, sc := range scripts {
 		for _, proto := range protocols {
-			t.Run(strings.TrimSuffix(strings.TrimPrefix(file, "testdata/"), ".txt")+"/"+proto, func(t *testing.T) {
+			t.Run(strings.TrimSuffix(strings.TrimPrefix(sc.name, "testdata/"), ".txt")+"/"+proto, func(t *testing.T) {
 				t.Parallel()
 				reason, err := sc.skips(proto)
 				if err != nil {
@@ -72,7 +86,7 @@ func TestScripts(t *testing.T) {
 				if reason != "" {
 					return // the script says why
 				}
-				if err := sc.play(proto, w.addr(), w.auth, patience); err != nil {
+				if err := w.play(sc, proto, patience); err != nil {
 					t.Fatal(err)
 				}
 			})

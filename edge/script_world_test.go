@@ -1,8 +1,9 @@
 package edge_test
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
-	"maps"
 	"sync"
 	"time"
 )
@@ -30,6 +31,9 @@ func (c *clock) advance(d time.Duration) {
 	defer c.mu.Unlock()
 	c.at = c.at.Add(d)
 }
+
+// pause is how often what lies behind a socket is asked for again.
+const pause = 5 * time.Millisecond
 
 // A bell wakes those who wait for a condition over shared state, whatever changed in it.
 type bell struct {
@@ -66,51 +70,63 @@ func (b *bell) await(what string, ok func() bool) error {
 		}
 		select {
 		case <-heard:
+		case <-time.After(pause): // a counter rings no bell
 		case <-late.C:
 			return fmt.Errorf("waited %s in vain for %s", b.patience, what)
 		}
 	}
 }
 
-// A record is one line of the access log, by the names of its columns.
+// A record is one line of the access log: its JSON members as text. A member that the line
+// leaves out is "".
 type record map[string]string
 
-// A journal collects what the edge tells its operator.
+// A journal takes the access log of an edge, line by line.
 type journal struct {
 	bell *bell
+	rest []byte // of a line that has not ended; used by Write alone
 
 	mu      sync.Mutex
 	records []record
-	counts  map[string]int // by metric name with its labels
+	err     error // of a line that is no JSON
 }
 
-func newJournal(b *bell) *journal { return &journal{bell: b, counts: make(map[string]int)} }
+// Write takes whole and broken lines; the log calls it from one goroutine.
+func (j *journal) Write(p []byte) (int, error) {
+	j.rest = append(j.rest, p...)
+	for {
+		line, rest, ok := bytes.Cut(j.rest, []byte("\n"))
+		if !ok {
+			return len(p), nil
+		}
+		j.rest = rest
+		j.take(line)
+	}
+}
 
-func (j *journal) log(r record) {
+func (j *journal) take(line []byte) {
+	defer j.bell.ring()
 	j.mu.Lock()
+	defer j.mu.Unlock()
+	var members map[string]any
+	d := json.NewDecoder(bytes.NewReader(line))
+	d.UseNumber()
+	if err := d.Decode(&members); err != nil {
+		j.err = fmt.Errorf("access log: %q: %w", line, err)
+		return
+	}
+	r := make(record)
+	for name, value := range members {
+		r[name] = fmt.Sprint(value)
+	}
 	j.records = append(j.records, r)
-	j.mu.Unlock()
-	j.bell.ring()
 }
 
-func (j *journal) count(name string, delta int) {
-	j.mu.Lock()
-	j.counts[name] += delta
-	j.mu.Unlock()
-	j.bell.ring()
-}
-
-func (j *journal) counter(name string) int {
+// fault is what was wrong with the log.
+func (j *journal) fault() error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	return j.counts[name]
-}
-
-// rejected is the number of refusals below the proxy, of any reason.
-func (j *journal) rejected() int {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.counts["edge_rejected_total"]
+	return j.err
 }
 
 // of is the record of the request with this id, nil where there is none yet.
@@ -130,11 +146,4 @@ func (j *journal) since(n int) []record {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return j.records[n:len(j.records):len(j.records)]
-}
-
-// all is a copy of every counter, for an error.
-func (j *journal) all() map[string]int {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return maps.Clone(j.counts)
 }
