@@ -133,6 +133,9 @@ func TestKnownTooLarge(t *testing.T) {
 	for name, change := range map[string]func(*bed){
 		"store":  func(*bed) {},
 		"policy": func(b *bed) { b.policy.MaxObject = 100 },
+		"budget": func(b *bed) {
+			b.Cache = cache.New(cache.Config{Store: newTable(64 << 20), Now: b.clock.now, Filling: 1 << 20})
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newBed(t, newTable(1<<20))

@@ -186,6 +186,9 @@ func TestPlanFor(t *testing.T) {
 			}
 			continue
 		}
+		if merged := pl.policy.Opaque("X-Forwarded-Proto"); merged != (pl.key.Scheme == "") || !pl.policy.Opaque("X-Real-Ip") {
+			t.Errorf("%s: X-Forwarded-Proto is opaque: %v", test.rule, merged)
+		}
 		if key := pl.key.Site + " " + pl.key.Scheme + " " + pl.key.Path; key != test.key || pl.bypass != test.bypass || pl.key.Class != cache.ClassGet {
 			t.Errorf("%s: key %q, bypass %q; want %q, %q", test.rule, key, pl.bypass, test.key, test.bypass)
 		}

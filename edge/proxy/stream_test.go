@@ -132,6 +132,30 @@ func TestTrailers(t *testing.T) {
 	})
 }
 
+// What an origin must not say is not passed on.
+func TestFieldsThatMustNotBe(t *testing.T) {
+	h := newHouse(t, "h1")
+	h.site.Transport = roundTrip(func(r *http.Request) (*http.Response, error) {
+		resp := &http.Response{StatusCode: 200, ContentLength: -1, Body: io.NopCloser(strings.NewReader("hello")), Header: make(http.Header)}
+		switch r.URL.Path {
+		case "/trailers": // RFC 9110 section 6.5.1
+			resp.Trailer = http.Header{"Transfer-Encoding": {"x"}, "Content-Length": {"9"}, "Fine": {"yes"}}
+		case "/204": // RFC 9110 section 8.6
+			resp.StatusCode, resp.ContentLength, resp.Body = 204, 0, http.NoBody
+			resp.Header.Set("Content-Length", "0")
+		}
+		return resp, nil
+	})
+	got, err := h.raw("POST /trailers HTTP/1.1\r\nHost: %s\r\nConnection: close\r\nContent-Length: 0\r\n\r\n", host)
+	if err != nil || !strings.Contains(got, "\r\nTrailer: Fine\r\n") || !strings.HasSuffix(got, "\r\n0\r\nFine: yes\r\n\r\n") {
+		t.Errorf("%q, %v", got, err)
+	}
+	got, err = h.raw("POST /204 HTTP/1.1\r\nHost: %s\r\nConnection: close\r\nContent-Length: 0\r\n\r\n", host)
+	if err != nil || !strings.HasPrefix(got, "HTTP/1.1 204") || strings.Contains(got, "Content-Length") {
+		t.Errorf("%q, %v", got, err)
+	}
+}
+
 func TestInterimResponses(t *testing.T) {
 	eachProto(t, func(t *testing.T, h *house) {
 		early := func(w http.ResponseWriter, r *http.Request) {
