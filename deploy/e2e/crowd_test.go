@@ -22,7 +22,7 @@ type crowd struct {
 	lost     ledger
 	answered atomic.Int64
 	perVisit []atomic.Int64 // answers of each visitor
-	away     atomic.Int64   // visitors whom no edge takes any more
+	away     ledger         // visitors whom no edge takes any more
 	stop     context.CancelFunc
 	wg       sync.WaitGroup
 }
@@ -42,26 +42,32 @@ func (n *network) crowdOf(t *testing.T, a *app, each int, pops ...string) *crowd
 // begin lets them ask until end. It returns when each has had an answer.
 func (c *crowd) begin(t *testing.T) {
 	t.Helper()
+	// Handshakes are the dearest part, and not what is shown: a few at once.
+	each(len(c.visitors), 20, func(i int) { c.turn(t.Context(), i, 0) })
 	ctx, cancel := context.WithCancel(t.Context())
 	c.stop = cancel
-	for i, v := range c.visitors {
+	for i := range c.visitors {
 		c.wg.Go(func() {
-			for k := 0; ctx.Err() == nil; k++ {
-				if err := c.ask(context.WithoutCancel(ctx), v, i, k); err != nil {
-					if refused := (dialError{}); errors.As(err, &refused) {
-						c.away.Add(1) // nobody is left to ask
-						return
-					}
-					c.lost.add("%s, client %d, request %d: %v", v.proto, i, k, err)
-					return
-				}
-				c.answered.Add(1)
-				c.perVisit[i].Add(1)
+			for k := 1; ctx.Err() == nil && c.turn(context.WithoutCancel(ctx), i, k); k++ {
 			}
 		})
 	}
 	t.Cleanup(c.end)
-	c.further(t, 1)
+}
+
+// turn is one request of a visitor. It reports whether the visitor goes on.
+func (c *crowd) turn(ctx context.Context, i, k int) bool {
+	v := c.visitors[i]
+	err := c.ask(ctx, v, i, k)
+	if refused := (dialError{}); errors.As(err, &refused) {
+		c.away.add("%s, client %d, request %d: %v", v.proto, i, k, err)
+	} else if err != nil {
+		c.lost.add("%s, client %d, request %d: %v", v.proto, i, k, err)
+	} else {
+		c.answered.Add(1)
+		c.perVisit[i].Add(1)
+	}
+	return err == nil
 }
 
 // further waits until each client has had so many more answers.
@@ -73,8 +79,8 @@ func (c *crowd) further(t *testing.T, answers int64) {
 	}
 	slowest := -1
 	if !until(crowdTime, func() bool {
-		if c.lost.lost() > 0 {
-			return true
+		if c.lost.lost()+c.away.lost() > 0 {
+			return true // report tells
 		}
 		for i := range from {
 			if c.perVisit[i].Load() < from[i]+answers {
@@ -129,11 +135,12 @@ func (c *crowd) ask(ctx context.Context, v *visitor, client, k int) error {
 
 // report fails the test if a request was lost, or if not as many clients as told ended
 // up with nobody to ask.
-func (c *crowd) report(t *testing.T, away int64) {
+func (c *crowd) report(t *testing.T, away int) {
 	t.Helper()
 	t.Logf("%d clients had %d answers", len(c.visitors), c.answered.Load())
-	if n := c.away.Load(); n != away {
+	if n := c.away.lost(); n != away {
 		t.Errorf("%d clients found nobody who takes their connection, not %d", n, away)
+		c.away.report(t)
 	}
 	c.lost.report(t)
 }

@@ -56,7 +56,6 @@ func TestReload(t *testing.T) {
 	}
 	c.further(t, 2)
 	for _, node := range []string{"edge-fra", "edge-iad", "edge-sin", "origin-us"} {
-		n.signal(t, node, syscall.SIGHUP)
 		var refused string
 		if !until(10*time.Second, func() bool {
 			s := n.status(t, node)
@@ -164,6 +163,6 @@ func TestStop(t *testing.T) {
 		t.Errorf("up ended with status %d:\n%s", s, n.up.stderr)
 	}
 	c.wg.Wait()
-	c.report(t, int64(len(c.visitors)))
+	c.report(t, len(c.visitors))
 	noProcesses(t, n.dir)
 }

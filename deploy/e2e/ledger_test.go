@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// A ledger lists lost requests. It may be used concurrently.
+// A ledger lists requests that were lost. It may be used concurrently.
 type ledger struct {
 	mu    sync.Mutex
 	lines []string
@@ -36,6 +36,6 @@ func (l *ledger) report(t *testing.T) {
 		t.Error(line)
 	}
 	if len(l.lines) > 5 {
-		t.Errorf("... %d requests lost", len(l.lines))
+		t.Errorf("... %d of them", len(l.lines))
 	}
 }

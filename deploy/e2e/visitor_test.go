@@ -88,7 +88,7 @@ func (e dialError) Unwrap() error { return e.error }
 func (v *visitor) dialTLS(ctx context.Context, _, _ string) (net.Conn, error) {
 	d := tls.Dialer{NetDialer: &net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(v.from, 0))}, Config: v.tls}
 	var all []error
-	for i := v.moved.Load(); i < int64(len(v.edges)); i++ {
+	for i := min(v.moved.Load(), int64(len(v.edges))-1); i < int64(len(v.edges)); i++ {
 		v.dials.Add(1)
 		c, err := d.DialContext(ctx, "tcp", v.edges[i])
 		if err == nil {
