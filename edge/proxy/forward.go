@@ -82,9 +82,20 @@ func (p *Proxy) options(x *Exchange) {
 	x.begin(http.StatusOK)
 }
 
-// relay writes a response that is not the cache's to the client.
+// relay writes a response that is not the cache's to the client. Where content must come,
+// its first piece is awaited before the field section goes out: an origin that breaks off
+// between the two can still be answered for with a status.
 func (p *Proxy) relay(x *Exchange, resp *http.Response) {
 	x.upstream, x.Status = resp.StatusCode, resp.StatusCode
+	buf := buffers.Get().(*[32 << 10]byte)
+	defer buffers.Put(buf)
+	var first piece
+	if resp.ContentLength > 0 && x.Method != http.MethodHead {
+		if first.n, first.err = resp.Body.Read(buf[:]); first.n == 0 && first.err != nil && first.err != io.EOF {
+			p.refuse(x, first.err)
+			return
+		}
+	}
 	h := x.w.Header()
 	for name, values := range resp.Header {
 		h[name] = values
@@ -110,7 +121,7 @@ func (p *Proxy) relay(x *Exchange, resp *http.Response) {
 	if x.Method == http.MethodHead { // the response may be a GET's, which a fill asked for
 		return
 	}
-	if err := p.copyBody(x, resp); err != nil {
+	if err := p.copyBody(x, resp, buf[:], first); err != nil {
 		x.breakOff(err)
 	}
 	for name, values := range resp.Trailer {
@@ -123,36 +134,43 @@ func (p *Proxy) relay(x *Exchange, resp *http.Response) {
 	}
 }
 
-// copyBody sends the content as it comes: a piece behind which the origin has no more at
-// the moment is flushed, unless it is the last. The error is the origin's, never the
-// client's.
-func (p *Proxy) copyBody(x *Exchange, resp *http.Response) error {
+// A piece is what one Read of a body gave. The zero piece is a Read still to be done.
+type piece struct {
+	n   int
+	err error
+}
+
+// copyBody sends the content as it comes, first what buf holds already: a piece behind
+// which the origin has no more at the moment is flushed, unless it is the last. The error
+// is the origin's, never the client's.
+func (p *Proxy) copyBody(x *Exchange, resp *http.Response, buf []byte, next piece) error {
 	guard := p.guard(x)
 	defer guard.disarm()
 	rc := http.NewResponseController(x.w)
 	if resp.ContentLength < 0 {
 		flush(rc) // the field section must not wait for the first piece
 	}
-	buf := buffers.Get().(*[32 << 10]byte)
-	defer buffers.Put(buf)
 	for {
-		n, err := resp.Body.Read(buf[:])
-		if n > 0 {
+		if next == (piece{}) {
+			next.n, next.err = resp.Body.Read(buf)
+		}
+		if next.n > 0 {
 			guard.arm()
-			if x.write(buf[:n]) != nil {
+			if x.write(buf[:next.n]) != nil {
 				return nil
 			}
-			more := resp.ContentLength < 0 || n < len(buf) && x.BytesOut < resp.ContentLength
+			more := resp.ContentLength < 0 || next.n < len(buf) && x.BytesOut < resp.ContentLength
 			if more && flush(rc) != nil {
 				return nil
 			}
 		}
 		switch {
-		case err == io.EOF:
+		case next.err == io.EOF:
 			return nil
-		case err != nil:
-			return err
+		case next.err != nil:
+			return next.err
 		}
+		next = piece{}
 	}
 }
 
