@@ -40,6 +40,12 @@ func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Connection", "close")
 	}
 	if r.Body != nil && r.Body != http.NoBody {
+		if r.ProtoMajor == 1 {
+			// net/http looks at its own request's body to decide how the connection goes on. (On
+			// HTTP/3 the library replaces the trailers of its own, which a copy would miss.)
+			own := *r
+			r = &own
+		}
 		b := watch(w, r, f.limits.Silence, f.hooks)
 		defer func() {
 			if h1 == nil || !h1.hijacked.Load() {
