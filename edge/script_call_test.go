@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 )
 
 // A call is one request under way.
@@ -45,22 +46,46 @@ func (c *client) begin(s *step, words []token, id string) (*call, error) {
 		return nil, fmt.Errorf("%s: %w", s.text, err)
 	}
 	name, _ := option(words, "sni")
-	done := func() {}
-	if has(words, "early") {
-		rl, err := c.early(ctx)
-		if err != nil {
-			cancel()
-			return nil, err
-		}
-		done = rl.release
-	}
-	t := c.tripper(r.URL.Scheme, name)
 	go func() {
 		defer close(cl.ready)
-		cl.resp, cl.err = t.RoundTrip(r)
-		done()
+		if has(words, "early") {
+			cl.resp, cl.err = c.sendEarly(r, func() bool { return c.journal.of(id) != nil })
+			return
+		}
+		cl.resp, cl.err = c.tripper(r.URL.Scheme, name).RoundTrip(r)
 	}()
 	return cl, nil
+}
+
+// Packets of early data may get lost: the edge may have no keys for them yet, and a client
+// repeats them only after the handshake. So a flight without effect is given up, and flown
+// again on another connection.
+const (
+	flights = 5
+	flight  = 2 * time.Second
+)
+
+// sendEarly sends r as 0-RTT data. handled tells whether the edge has seen it.
+func (c *client) sendEarly(r *http.Request, handled func() bool) (resp *http.Response, err error) {
+	for range flights {
+		rl, err := c.early(r.Context(), handled)
+		if err != nil {
+			return nil, err
+		}
+		ctx, cancel := context.WithCancel(r.Context())
+		lost := time.AfterFunc(flight, func() {
+			if !handled() {
+				cancel()
+			}
+		})
+		resp, err = c.tripper(r.URL.Scheme, "").RoundTrip(r.WithContext(ctx))
+		lost.Stop()
+		rl.release()
+		if err == nil || handled() {
+			return resp, err
+		}
+	}
+	return nil, errors.New("no flight of early data arrived")
 }
 
 // request makes the http.Request of "METHOD path-or-url Field: value body=...".

@@ -30,6 +30,8 @@ type client struct {
 	plain    *http.Transport
 	sessions *sessions
 	udp      []*quic.Transport
+	journal  *journal
+	bell     *bell  // rings when something was logged
 	relay    *relay // between the next QUIC connection and the edge; nil = none
 }
 
@@ -47,9 +49,9 @@ type quicTripper struct{ *http3.Transport }
 
 func (t quicTripper) drop() { t.Close() }
 
-func newClient(proto string, e *edge, a *authority) *client {
+func newClient(proto string, e *edge, a *authority, j *journal) *client {
 	return &client{
-		proto: proto, https: e.https, http: e.http, roots: a.pool, byName: make(map[string]closer), sessions: &sessions{ClientSessionCache: tls.NewLRUClientSessionCache(8), put: newBell(patience)},
+		proto: proto, journal: j, bell: j.bell, https: e.https, http: e.http, roots: a.pool, byName: make(map[string]closer), sessions: &sessions{ClientSessionCache: tls.NewLRUClientSessionCache(8), put: newBell(patience)},
 	}
 }
 
@@ -120,8 +122,9 @@ func (c *client) dialQUIC(ctx context.Context, _ string, conf *tls.Config, qc *q
 }
 
 // early prepares the next request to go as 0-RTT data: on a new connection, by a session of
-// an earlier one, through a relay that holds the end of the handshake back.
-func (c *client) early(ctx context.Context) (*relay, error) {
+// an earlier one, through a relay that holds the end of the handshake back until the request
+// is answered or in the log. handled tells the latter.
+func (c *client) early(ctx context.Context, handled func() bool) (*relay, error) {
 	c.reconnect()
 	// A ticket that is used twice may be refused: fetch one for this request.
 	before := c.sessions.count()
@@ -141,6 +144,22 @@ func (c *client) early(ctx context.Context) (*relay, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.relay = rl
+	// The edge may send three times what it received and no more until it has seen the
+	// handshake's end (RFC 9000 section 8.1), so its answer may not get through before.
+	rl.work.Go(func() {
+		for {
+			heard := c.bell.heard()
+			if handled() {
+				rl.release()
+				return
+			}
+			select {
+			case <-heard:
+			case <-rl.opened:
+				return
+			}
+		}
+	})
 	return rl, nil
 }
 

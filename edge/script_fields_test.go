@@ -43,7 +43,12 @@ func (r *run) fields(s *step) error {
 	case "h2":
 		got, err = r.fieldsH2(fields(words), body, hasBody)
 	case "h3":
-		got, err = r.fieldsH3(words, body, hasBody)
+		for range flights {
+			got, err = r.fieldsH3(words, body, hasBody)
+			if err == nil || !has(words, "early") || len(r.journal.since(r.from)) > 0 {
+				break
+			}
+		}
 	default:
 		err = errors.New("HTTP/1.1 has no field sections: say not h1")
 	}
@@ -120,7 +125,7 @@ func (r *run) fieldsH3(words []token, body string, hasBody bool) (string, error)
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	if has(words, "early") {
-		rl, err := r.client.early(ctx)
+		rl, err := r.client.early(ctx, func() bool { return len(r.journal.since(r.from)) > 0 })
 		if err != nil {
 			return "", err
 		}
@@ -154,6 +159,9 @@ func (r *run) fieldsH3(words []token, body string, hasBody bool) (string, error)
 	}
 	stream.Close()
 	stream.SetReadDeadline(time.Now().Add(patience))
+	if has(words, "early") {
+		stream.SetReadDeadline(time.Now().Add(flight))
+	}
 	br := quicvarint.NewReader(stream)
 	for {
 		kind, err := quicvarint.Read(br)

@@ -10,16 +10,18 @@ import (
 
 // A relay stands between a QUIC client and the edge. It lets pass what a client sends before
 // it has heard the edge, Initial and 0-RTT packets, and holds everything else back until it
-// is opened. An answer that comes through a closed relay was given before the handshake
-// could be complete: that is how a script knows that its request came as early data.
+// is opened. What is answered or logged while it is closed was so before the handshake could
+// be complete: that is how a script knows that its request came as early data.
 type relay struct {
 	front *net.UDPConn // the client's side
 	back  *net.UDPConn // the edge's side
 	work  sync.WaitGroup
 
+	opened chan struct{}
+
 	mu     sync.Mutex
 	client *net.UDPAddr
-	open   bool     // nothing is held back
+	open   bool     // nothing is held back: opened is closed
 	held   [][]byte // datagrams
 }
 
@@ -33,7 +35,7 @@ func newRelay(edge netip.AddrPort) (*relay, error) {
 		front.Close()
 		return nil, err
 	}
-	r := &relay{front: front, back: back}
+	r := &relay{front: front, back: back, opened: make(chan struct{})}
 	r.work.Go(r.forth)
 	r.work.Go(r.home)
 	return r, nil
@@ -105,13 +107,18 @@ func (r *relay) home() {
 func (r *relay) release() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.open {
+		return
+	}
 	for _, datagram := range r.held {
 		r.back.Write(datagram)
 	}
 	r.open, r.held = true, nil
+	close(r.opened)
 }
 
 func (r *relay) close() {
+	r.release()
 	r.front.Close()
 	r.back.Close()
 	r.work.Wait()

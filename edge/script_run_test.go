@@ -89,7 +89,7 @@ func (w *world) play(sc *script, proto string, patience time.Duration) (err erro
 		r.origin.down()
 		return err
 	}
-	r.client = newClient(proto, r.edge, auth)
+	r.client = newClient(proto, r.edge, auth, r.journal)
 	r.vars = strings.NewReplacer("$proto", proto, "$version", map[string]string{"h1": "1.1", "h2": "2", "h3": "3"}[proto],
 		"$port", strconv.Itoa(int(r.edge.https.Port())), "$edge", addr.String(), "$client", "127.0.0.1")
 	defer func() {
