@@ -77,7 +77,17 @@ func (n *network) meter(t *testing.T, node, name string, labels ...string) *mete
 
 func newMeter(t *testing.T, what string, read func(*testing.T) int64) *meter {
 	t.Helper()
-	return &meter{what: what, read: read, before: read(t)}
+	m := &meter{what: what, read: read, before: read(t)}
+	// What was answered just now may still be on its way into the counter.
+	same := 0
+	until(time.Second, func() bool {
+		now := read(t)
+		if same++; now != m.before {
+			m.before, same = now, 0
+		}
+		return same == 3
+	})
+	return m
 }
 
 // grown is the growth since the meter was made or checked.
