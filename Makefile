@@ -2,6 +2,8 @@
 
 GO          ?= go
 STATE       ?= .hither
+# One package at a time (-p 1): many tests talk over real sockets, and packages that
+# compete for two cores make each other's peers late.
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 COMMIT      := $(shell git rev-parse --short=12 HEAD 2>/dev/null)
 SOURCES     := $(shell find . -name '*.go' -o -name '*.yaml' -o -path './origin/gateway/site/*') go.mod go.sum
@@ -23,10 +25,10 @@ check: ## gofmt, vet, staticcheck, and all tests with the race detector
 	@bad=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$bad" ] || { echo "not gofmt-clean:"; echo "$$bad"; exit 1; }
 	$(GO) vet -tags e2e ./...
 	$(GO) run $(STATICCHECK) -tags e2e ./...
-	$(GO) test -race ./...
+	$(GO) test -race -p 1 ./...
 
 test: bin/hither ## everything that needs Go only
-	$(GO) test ./...
+	$(GO) test -p 1 ./...
 
 e2e: bin/hither ## the real programs against real peers (wget, curl, h2spec, ...)
 	$(GO) test -c -tags e2e -o bin/e2e.test ./deploy/e2e

@@ -110,7 +110,9 @@ func TestDrain(t *testing.T) {
 				}
 			})
 		}
+		slowGone := make(chan struct{})
 		all.Go(func() {
+			defer close(slowGone)
 			c, done := twoDoors(t, p, first, second)
 			defer done()
 			if who, err := ask(c, "/slow"); err != nil || who != "first" {
@@ -118,7 +120,11 @@ func TestDrain(t *testing.T) {
 			}
 		})
 		warm.Wait()
-		<-slowBegun
+		select {
+		case <-slowBegun:
+		case <-slowGone:
+			t.Fatal("the slow request did not begin")
+		}
 
 		drained := make(chan error, 1)
 		go func() { drained <- first.Drain(context.Background()) }()
