@@ -61,7 +61,10 @@ func run(t *testing.T, s setup) *network {
 	} else {
 		n.write(t, s)
 	}
-	t.Cleanup(func() { noProcesses(t, n.dir) })
+	t.Cleanup(func() {
+		noProcesses(t, n.dir)
+		n.noCrashes(t)
+	})
 	n.up = start(t, program, args...)
 	if !n.up.stdout.wait(readyTime, readyLine, 1) {
 		t.Fatalf("%s is not ready; it wrote:\n%s%s", n.up.cmd, n.up.stdout, n.up.stderr)
@@ -73,6 +76,24 @@ func run(t *testing.T, s setup) *network {
 		}
 	})
 	return n
+}
+
+// noCrashes fails the test if a node's log has a panic.
+func (n *network) noCrashes(t *testing.T) {
+	t.Helper()
+	logs, _ := filepath.Glob(filepath.Join(n.dir, "nodes", "*", "node.log"))
+	if len(logs) == 0 {
+		t.Errorf("the nodes of %s have no logs", n.dir)
+	}
+	for _, log := range logs {
+		text, err := os.ReadFile(log)
+		if err != nil {
+			t.Error(err)
+		}
+		for _, line := range crashes(string(text)) {
+			t.Errorf("%s: %s", log, line)
+		}
+	}
 }
 
 // trust lets visitors believe what the network's site authority signs.

@@ -248,6 +248,9 @@ func plantProcess(t *testing.T) {
 	if found := processes(dir); len(found) != 0 {
 		t.Errorf("the processes %v are left although it has ended", found)
 	}
+	if c := crashes("level=INFO msg=ready\nlevel=ERROR msg=\"http: panic serving 127.0.0.1:1: x\"\nWARNING: DATA RACE\n"); len(c) != 2 {
+		t.Errorf("two crashes: %q", c)
+	}
 	l := newLines()
 	io.WriteString(l, "not rea")
 	if l.wait(10*time.Millisecond, readyLine, 1) {

@@ -49,6 +49,11 @@ const endTime = 45 * time.Second
 
 // end asks the process to end, and insists if it does not.
 func (p *process) end(t *testing.T) {
+	defer func() {
+		for _, line := range crashes(p.stderr.String()) {
+			t.Errorf("%s: %s", p.cmd, line)
+		}
+	}()
 	select {
 	case <-p.done:
 		return
@@ -62,6 +67,19 @@ func (p *process) end(t *testing.T) {
 		<-p.done
 		t.Errorf("%s did not end within %v of SIGTERM; its errors:\n%s", p.cmd, endTime, p.stderr)
 	}
+}
+
+// crashes lists the lines by which a Go program tells that it broke, in a handler too.
+func crashes(text string) (found []string) {
+	for line := range strings.Lines(text) {
+		for _, word := range []string{"panic", "fatal error", "DATA RACE"} {
+			if strings.Contains(line, word) {
+				found = append(found, line)
+				break
+			}
+		}
+	}
+	return found
 }
 
 // status waits for the end and returns the exit status; -1 stands for a signal.

@@ -60,7 +60,8 @@ func (n *network) visitor(t *testing.T, w visit) *visitor {
 		v.http = &http.Client{Transport: tr}
 		t.Cleanup(func() { tr.Close() })
 	default:
-		tr := &http.Transport{DialTLSContext: v.dialTLS, DisableCompression: true, Protocols: new(http.Protocols)}
+		// A connection that is not needed for a moment is kept: new ones are limited per second.
+		tr := &http.Transport{DialTLSContext: v.dialTLS, DisableCompression: true, Protocols: new(http.Protocols), MaxIdleConnsPerHost: 100}
 		tr.Protocols.SetHTTP1(w.proto == "h1")
 		tr.Protocols.SetHTTP2(w.proto == "h2")
 		v.tls.NextProtos = map[string][]string{"h1": {"http/1.1"}, "h2": {"h2"}}[w.proto]
