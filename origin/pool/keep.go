@@ -103,16 +103,36 @@ func (p *Pool) tend() time.Duration {
 func (p *Pool) sweepLocked() (lost []*conn) {
 	p.conns = slices.DeleteFunc(p.conns, func(c *conn) bool {
 		if c.Err() != nil {
+			p.leftLocked(c)
 			lost = append(lost, c)
 			return true
 		}
 		if c.state == open && c.wire.leaving() {
+			p.leftLocked(c)
 			c.state = draining
 			p.announceLocked()
 		}
 		return false
 	})
 	return lost
+}
+
+// barrenAge is the age from which a connection has shown that the origin keeps connections.
+const barrenAge = time.Second
+
+// leftLocked notes that an open connection ends by the peer's will. An origin that takes connections only to end them is
+// like one that refuses them: dialing it again at once would cost both sides a handshake after the other.
+func (p *Pool) leftLocked(c *conn) {
+	if c.state != open {
+		return
+	}
+	if c.requests.Load() > 0 || p.cfg.Now().Sub(c.born) >= barrenAge {
+		p.barren = 0
+		return
+	}
+	p.barren++
+	p.failures = max(p.failures, p.barren)
+	p.retryAt = time.Now().Add(backoff(p.failures))
 }
 
 // finishedLocked takes out draining connections without a stream. There is no limit to how long a stream may last while

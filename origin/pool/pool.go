@@ -41,6 +41,7 @@ type Pool struct {
 	dialing  int
 	dialed   int       // picks the address a dial begins with
 	failures int       // dials failed in a row
+	barren   int       // connections in a row that ended young and without a request
 	retryAt  time.Time // by the clock of time.Now: no dial of the keeper's own before
 	failed   *Error    // the last dial's error, nil when it worked
 	changed  chan struct{}
