@@ -23,6 +23,7 @@ type relay struct {
 	client *net.UDPAddr
 	open   bool     // nothing is held back: opened is closed
 	held   [][]byte // datagrams
+	flown  [][]byte // those of the first flight that were let pass: what an observer would capture
 }
 
 func newRelay(edge netip.AddrPort) (*relay, error) {
@@ -52,9 +53,13 @@ func (r *relay) forth() {
 		datagram := append([]byte(nil), buf[:n]...)
 		r.mu.Lock()
 		r.client = from
-		if r.open || firstFlight(datagram) {
+		switch {
+		case r.open:
 			r.back.Write(datagram)
-		} else {
+		case firstFlight(datagram):
+			r.flown = append(r.flown, datagram)
+			r.back.Write(datagram)
+		default:
 			r.held = append(r.held, datagram)
 		}
 		r.mu.Unlock()

@@ -42,7 +42,7 @@ var verbs = map[string]func(*run, *step) error{
 	"options": (*run).request, "patch": (*run).request, "trace": (*run).request, "request": (*run).anyMethod, "eventually": (*run).eventually, "parallel": (*run).parallel,
 	"start": (*run).start, "read": (*run).read, "send": (*run).send, "end": (*run).end, "finish": (*run).finish, "abandon": (*run).abandon,
 	"origin": (*run).declare, "lie": (*run).declare, "release": (*run).release, "origin-saw": (*run).originSaw, "origin-read": (*run).originRead, "origin-never": (*run).originNever,
-	"advance": (*run).advance, "expect-log": (*run).expectLog, "counter": (*run).counter, "reconnect": (*run).reconnect,
+	"advance": (*run).advance, "expect-log": (*run).expectLog, "counter": (*run).counter, "reconnect": (*run).reconnect, "replay": (*run).replay,
 	"raw": (*run).raw, "fields": (*run).fields, "handshake": (*run).handshake,
 }
 

@@ -43,6 +43,9 @@ func (n *Names) Swap(t *Table) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	turn := n.tickets.present()
+	for _, c := range t.configs {
+		c.quic.UnwrapSession = n.tickets.unwrap(c.quic) // nobody serves with it yet
+	}
 	n.setKeys(t)
 	n.turn.Store(turn)
 	n.table.Store(t)

@@ -27,6 +27,7 @@ type Seed [32]byte
 type Tickets struct {
 	length time.Duration
 	now    func() time.Time
+	guard  *replayGuard
 
 	// Written with mu held, read without: a handshake looks at them.
 	epoch atomic.Int64  // of chain[0]
@@ -45,7 +46,7 @@ func NewTickets(length time.Duration, now func() time.Time) *Tickets {
 	if now == nil {
 		now = time.Now
 	}
-	t := &Tickets{length: length, now: now}
+	t := &Tickets{length: length, now: now, guard: newReplayGuard()}
 	var s Seed
 	rand.Read(s[:]) // never fails, it ends the program instead
 	t.epoch.Store(t.at(now()))
@@ -60,6 +61,9 @@ const maxSteps = 1 << 15
 
 // Reseed makes s the secret of the epoch which contains since, and all later keys come
 // from it. Tickets issued before stay good for their time. It fails when since lies in the future, or too far back.
+//
+// Which tickets were used is not kept over a restart. Who gives a node its old seed back must not take early
+// data before the tickets of its former life have ended (RFC 8446 section 8.2).
 func (t *Tickets) Reseed(s Seed, since time.Time) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -8,6 +8,7 @@ import (
 	"hither/cache"
 	"hither/cache/store"
 	"hither/edge/accesslog"
+	"hither/edge/cert"
 	"hither/edge/listen"
 	"hither/edge/proxy"
 )
@@ -88,6 +89,13 @@ func watchCache(r prometheus.Registerer, c *cache.Cache, s cache.Store) {
 	if m, ok := s.(*store.Memory); ok {
 		r.MustRegister(storeCollector{m})
 	}
+}
+
+// watchTickets registers what session tickets count by themselves.
+func watchTickets(r prometheus.Registerer, t *cert.Tickets) {
+	r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Name: "hither_edge_early_refused_total", Help: "Session tickets whose 0-RTT data was not taken because they had been used before.",
+	}, func() float64 { return float64(t.EarlyRefused()) }))
 }
 
 // watchLog registers what the access log counts.

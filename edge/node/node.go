@@ -96,11 +96,13 @@ func New(o Options) (_ *Node, err error) {
 	if err != nil {
 		return nil, err
 	}
-	n.names = cert.NewNames(table, cert.NewTickets(0, o.Now))
+	tickets := cert.NewTickets(0, o.Now)
+	n.names = cert.NewNames(table, tickets)
 	if err := n.listen(pop); err != nil {
 		return nil, err
 	}
 	watchCache(n.metrics, n.cache, n.store)
+	watchTickets(n.metrics, tickets)
 	n.metrics.MustRegister(poolCollector{n})
 	if o.AccessLog != nil {
 		watchLog(n.metrics, o.AccessLog)
