@@ -113,6 +113,24 @@ func (id *Identity) Reload() error {
 	return nil
 }
 
+// SiteRoots returns the roots by which sites' certificates are checked: this machine's, and the local site
+// authority's where the bundle has it, which is that of a dns node.
+func (id *Identity) SiteRoots() (*x509.CertPool, error) {
+	roots, err := x509.SystemCertPool()
+	if err != nil { // a container may have none
+		roots = x509.NewCertPool()
+	}
+	path := filepath.Join(id.dir, "site-ca.pem")
+	switch data, err := readFile(path); {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		return nil, fmt.Errorf("fleet: load identity: %w", err)
+	case !roots.AppendCertsFromPEM(data):
+		return nil, fmt.Errorf("fleet: load identity: %s holds no certificate", path)
+	}
+	return roots, nil
+}
+
 // NotAfter returns when the identity ends.
 func (id *Identity) NotAfter() time.Time { return id.own.Load().Leaf.NotAfter }
 

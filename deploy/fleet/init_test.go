@@ -62,6 +62,9 @@ func TestInit(t *testing.T) {
 			want = append(want, "nodes/"+node+"/identity/"+name)
 		}
 		want = append(want, "nodes/"+node+"/revision/current.yaml")
+		if strings.HasPrefix(node, "dns-") {
+			want = append(want, "nodes/"+node+"/identity/site-ca.pem")
+		}
 		if strings.HasPrefix(node, "edge-") {
 			want = append(want, "nodes/"+node+"/certs/www.hither.test/cert.pem", "nodes/"+node+"/certs/www.hither.test/key.pem")
 		}

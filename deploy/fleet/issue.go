@@ -54,6 +54,9 @@ func (a *Authority) Issue(dir, role, name string, hub []string) (issued bool, er
 	if err == nil {
 		_, err = keepFile(filepath.Join(dir, "hub.yaml"), hubYAML)
 	}
+	if err == nil && role == RoleDNS { // it asks edges by the names of sites
+		_, err = keepFile(filepath.Join(dir, "site-ca.pem"), a.site.pem)
+	}
 	if err != nil {
 		return false, fmt.Errorf("fleet: issue identity of %v: %w", peer, err)
 	}
