@@ -88,6 +88,7 @@ type given struct {
 func runNode(ctx context.Context, o nodeOptions, roleName string, assemble func(given) (role, error)) error {
 	node := roleName + "-" + o.name
 	log := ops.NewLogger(os.Stderr, o.level, node)
+	defer ops.Libraries(&ops.Limiter{Log: log})()
 	identity, err := fleet.LoadIdentity(filepath.Join(o.state, "identity"))
 	if err != nil {
 		return usage("%v", err)

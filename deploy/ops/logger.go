@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log"
 	"log/slog"
 	"strings"
 	"sync"
@@ -112,4 +113,25 @@ func (l *Limiter) allow(msg string) (held int, ok bool) {
 	held = s.held
 	s.last, s.held = t, 0
 	return held, true
+}
+
+// Libraries makes what libraries print to the standard logger, net/http on a peer's account, warnings of l, so
+// that no peer can fill a disk with lines. It returns how to give the standard logger back.
+func Libraries(l *Limiter) (restore func()) {
+	out, flags, prefix := log.Writer(), log.Flags(), log.Prefix()
+	log.SetOutput(library{l})
+	log.SetFlags(0)
+	log.SetPrefix("")
+	return func() {
+		log.SetOutput(out)
+		log.SetFlags(flags)
+		log.SetPrefix(prefix)
+	}
+}
+
+type library struct{ l *Limiter }
+
+func (w library) Write(line []byte) (int, error) {
+	w.l.Warn("a library says", "text", strings.TrimSpace(string(line)))
+	return len(line), nil
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"log"
 	"log/slog"
 	"math"
 	"runtime/debug"
@@ -103,5 +104,20 @@ func TestLimitMemory(t *testing.T) {
 	t.Setenv("GOMEMLIMIT", "2TiB")
 	if got := LimitMemory(1 << 39); got != 1<<40 {
 		t.Errorf("the environment does not win: %d", got)
+	}
+}
+
+func TestLibraries(t *testing.T) {
+	var out bytes.Buffer
+	restore := Libraries(&Limiter{Log: slog.New(slog.NewTextHandler(&out, nil))})
+	for i := range 1000 {
+		log.Printf("protocol error: received frame %d", i)
+	}
+	restore()
+	if n := strings.Count(out.String(), "\n"); n != 1 || !strings.Contains(out.String(), `text="protocol error: received frame 0"`) {
+		t.Errorf("1000 lines of a library became %d:\n%s", n, out.String())
+	}
+	if w, ok := log.Writer().(library); ok {
+		t.Errorf("the standard logger still writes to %v", w)
 	}
 }
