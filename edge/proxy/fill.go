@@ -190,9 +190,11 @@ func (p *Proxy) fetch(x *Exchange, pl plan) cache.Fetch {
 			delete(h, name)
 		}
 		maps.Copy(h, validators)
+		passed := 0
 		ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 			Got1xxResponse: func(status int, fields textproto.MIMEHeader) error {
-				if status > http.StatusSwitchingProtocols {
+				if status > http.StatusSwitchingProtocols && passed < mostInterim {
+					passed++
 					early(status, http.Header(fields).Clone())
 				}
 				return nil

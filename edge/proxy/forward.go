@@ -186,9 +186,9 @@ type interims struct {
 	done bool // the final response is here
 }
 
-// mostInterim bounds the interim responses passed on for one request; what comes beyond
-// has no use and is dropped.
-const mostInterim = 8
+// mostInterim bounds the interim responses passed on for one request; what comes beyond is dropped, since
+// some clients (net/http, quic-go) give a request up at the sixth.
+const mostInterim = 5
 
 func (in *interims) pass(status int, fields textproto.MIMEHeader) error {
 	in.mu.Lock()
