@@ -142,7 +142,7 @@ func TestHeaderFloods(t *testing.T) {
 		}
 	})
 	t.Run("CONTINUATION without end", func(t *testing.T) {
-		bad(t, KindProtocol, roundTrip, func(c *peerConn) {
+		bad(t, KindHeaderSize, roundTrip, func(c *peerConn) {
 			c.serve(func(id uint32) {
 				c.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: c.block(":status", "200")})
 				for {

@@ -87,8 +87,8 @@ var traits = [kinds]struct {
 	KindClosed:         {Us, false, 503, "destination_unavailable", "pool-closed"},
 	KindDeadline:       {Us, false, 504, "http_response_timeout", "deadline"},
 	KindCanceled:       {Client, false, 502, "http_request_error", "client-gone"},
-	KindRequestBody:    {Client, false, 502, "http_request_error", "client-body"},
-	KindRequestInvalid: {Client, false, 502, "http_request_error", "request-invalid"},
+	KindRequestBody:    {Client, false, 400, "http_request_error", "client-body"},
+	KindRequestInvalid: {Client, false, 400, "http_request_error", "request-invalid"},
 }
 
 // String is the word for the log.

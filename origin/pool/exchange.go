@@ -146,6 +146,9 @@ func (x *exchange) error(op string, err error) *Error {
 		return p.error("read request body", addr, KindRequestBody, broken)
 	}
 	kind := exchangeKind(x.c, err)
+	if kind == KindProtocol && op == "round trip" && x.c.wire.outgrew(p.cfg.HeaderBytes) {
+		kind = KindHeaderSize
+	}
 	if kind == KindTerminated && p.isClosed() {
 		kind = KindClosed
 	}

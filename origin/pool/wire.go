@@ -5,14 +5,17 @@ import (
 	"encoding/binary"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
-// HTTP/2 frame types the scanner looks for (RFC 9113 sections 6.5 and 6.8).
+// HTTP/2 frame types the scanner looks for (RFC 9113 section 6).
 const (
-	frameSettings = 0x4
-	frameGoAway   = 0x7
-	flagAck       = 0x1
+	frameHeaders      = 0x1
+	frameSettings     = 0x4
+	frameGoAway       = 0x7
+	frameContinuation = 0x9
+	flagAck           = 0x1
 )
 
 // wire is a TLS connection which watches the HTTP/2 frames that the peer sends, without changing them. It is not a
@@ -23,7 +26,8 @@ type wire struct {
 	settled chan struct{} // closed when the peer's first SETTINGS were processed
 	dead    chan struct{} // closed when the connection has ended
 
-	scan scanner // of the goroutine that reads
+	scan    scanner      // of the goroutine that reads
+	longest atomic.Int64 // of the peer's field sections, in bytes as they came
 
 	mu     sync.Mutex
 	goaway bool
@@ -54,6 +58,7 @@ func (w *wire) Read(b []byte) (int, error) {
 	}
 	n, err := w.Conn.Read(b)
 	w.scan.feed(b[:n])
+	w.longest.Store(w.scan.longest)
 	if err != nil {
 		w.end(err)
 	}
@@ -87,6 +92,11 @@ func (w *wire) cause() error {
 	return w.err
 }
 
+// outgrew reports that the peer sent a field section which net/http, whose limit for the whole and for each string
+// in it is the same, may have ended the connection for. On the wire a string has at least five eighths of its length
+// (RFC 7541 appendix B: the shortest code is of five bits).
+func (w *wire) outgrew(limit int) bool { return w.longest.Load() >= int64(limit)*5/8 }
+
 // leaving reports that the peer said GOAWAY.
 func (w *wire) leaving() bool {
 	w.mu.Lock()
@@ -97,6 +107,7 @@ func (w *wire) leaving() bool {
 // scanner follows a stream of HTTP/2 frames by their headers (RFC 9113 section 4.1) and counts those which arrived whole.
 type scanner struct {
 	settings, goaways int
+	section, longest  int64 // bytes of field section: of the one that comes or came last, of the longest
 	head              [9]byte
 	have              int    // bytes of head
 	body              uint32 // bytes of the frame still to come, when have is 9
@@ -111,9 +122,16 @@ func (s *scanner) feed(b []byte) {
 				return
 			}
 			s.body = binary.BigEndian.Uint32(s.head[:4]) >> 8
+			if s.head[3] == frameHeaders {
+				s.section = 0
+			}
 		}
 		n := min(int(s.body), len(b))
 		s.body, b = s.body-uint32(n), b[n:]
+		if s.head[3] == frameHeaders || s.head[3] == frameContinuation {
+			s.section += int64(n)
+			s.longest = max(s.longest, s.section)
+		}
 		if s.body > 0 {
 			return
 		}
