@@ -69,13 +69,13 @@ func TestUp(t *testing.T) {
 	<-n.up.done
 	noProcesses(t, n.dir)
 
-	t.Log("and started again in what it left")
-	again := start(t, program, "up", "--state", n.dir, "--net", n.net, "--site", site)
+	t.Log("and started again in what it left, as it was without naming it")
+	again := start(t, program, "up", "--state", n.dir)
 	if !again.stdout.wait(readyTime, readyLine, 1) {
 		t.Fatalf("not ready:\n%s%s", again.stdout, again.stderr)
 	}
-	if got := n.via(t, "h2", "sin").must(t, "/"); got.status != http.StatusOK {
-		t.Errorf("status %d", got.status)
+	if got := n.via(t, "h2", "sin").must(t, "/"); got.status != http.StatusOK || string(got.body) != "<h1>mine</h1>" {
+		t.Errorf("status %d, %q", got.status, got.body)
 	}
 	again.cmd.Process.Signal(syscall.SIGTERM)
 	if s := again.status(t); s != 0 {

@@ -129,9 +129,9 @@ func (o upOptions) make() ([]byte, error) {
 			return nil, usage("--site %s: %v", o.site, err)
 		}
 		if info, err := os.Stat(abs); err != nil {
-			return nil, usage("--site: %v", err)
+			return nil, usage("--site: %v; give a folder that is there", err)
 		} else if !info.IsDir() {
-			return nil, usage("--site %s is not a folder", o.site)
+			return nil, usage("--site %s is not a folder; give the one that holds it", o.site)
 		}
 		o.site = abs
 	}
@@ -143,19 +143,21 @@ func (o upOptions) make() ([]byte, error) {
 }
 
 // prepare writes the network file on first start and loads it. Flags that shape the
-// file may change until somebody has edited it.
+// file may change until somebody has edited it; without any of them the file stays as
+// it is.
 func (o upOptions) prepare(dir string, made []byte) ([]byte, *deploy.Network, error) {
 	path := filepath.Join(dir, "network.yaml")
+	shaped := o.site != "" || o.origin != "" || o.net != ""
 	before, err := os.ReadFile(path)
 	switch {
-	case errors.Is(err, os.ErrNotExist), err == nil && unedited(dir, before):
+	case errors.Is(err, os.ErrNotExist), err == nil && shaped && unedited(dir, before):
 		if err := writeNetwork(dir, path, made); err != nil {
 			return nil, nil, usage("%v", err)
 		}
 		before = made
 	case err != nil:
 		return nil, nil, usage("%v", err)
-	case (o.site != "" || o.origin != "" || o.net != "") && string(before) != string(made):
+	case shaped && string(before) != string(made):
 		return nil, nil, usage("%s was edited by hand, so --site, --origin and --net do not apply: put the change there, or give --state another folder", path)
 	}
 	network, err := deploy.Parse(path, before)
