@@ -127,18 +127,25 @@ func (g *group) wait(c *child, log io.Closer) {
 	if err != nil {
 		how = err.Error()
 	}
+	g.note()
 	fmt.Fprintf(g.stderr, "hither: %s ended (%s)\n", c.Node, how)
-	if g.restart && g.runs(c.Node) {
-		time.Sleep(time.Second) // a node that dies at once must not spin
-		if g.stopped() {
-			return
-		}
-		if next, err := g.spawn(c.upChild); err != nil {
-			fmt.Fprintf(g.stderr, "hither: start %s again: %v\n", c.Node, err)
-		} else {
-			fmt.Fprintf(g.stderr, "hither: %s started again (process %d)\n", c.Node, next.PID)
-		}
+	if !g.restart || !g.runs(c.Node) {
+		return
 	}
+	time.Sleep(time.Second) // a node that dies at once must not spin
+	if g.stopped() {
+		return
+	}
+	if next, err := g.spawn(c.upChild); err != nil {
+		fmt.Fprintf(g.stderr, "hither: start %s again: %v\n", c.Node, err)
+	} else {
+		g.note()
+		fmt.Fprintf(g.stderr, "hither: %s started again (process %d)\n", c.Node, next.PID)
+	}
+}
+
+// note writes up.json after a node came or went by itself.
+func (g *group) note() {
 	if err := g.record(); err != nil {
 		fmt.Fprintf(g.stderr, "hither: %v\n", err)
 	}
