@@ -52,6 +52,7 @@ var layout = []struct {
 	{"edge/node", "edge/* cache cache/* origin/pool origin/balance deploy deploy/ops deploy/fleet", "one PoP assembled"},
 
 	{"dns/geo", "", "takes bytes, no paths, no sockets"},
+	{"dns/geo/maketable", "dns/geo", "makes the table that dns/geo has built in"},
 	{"dns/steer", "dns/geo", "steering is one pure function"},
 	{"dns/zone", "", "records and zone files"},
 	{"dns/server", "dns/* edge/listen deploy deploy/ops deploy/fleet", "the dns role assembled"},
@@ -62,7 +63,7 @@ var layout = []struct {
 }
 
 var (
-	mains      = []string{"deploy/hither", "bench"}
+	mains      = []string{"deploy/hither", "bench", "dns/geo/maketable"}
 	assemblies = []string{"edge/node", "origin/gateway", "dns/server"}
 
 	// testsOnly are folders with nothing but external tests.
