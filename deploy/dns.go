@@ -13,21 +13,21 @@ type Zone struct {
 	// SOA holds the times of its SOA record.
 	SOA SOA `yaml:"soa"`
 
-	// Records as RFC 1035 lines, names relative to the zone: `ns1 300 A 192.0.2.1`.
+	// Records as RFC 1035 lines, names relative to the zone: `ns1 300 A 192.0.2.1`. `@ 300 ALIAS app.example.net.` is answered with the addresses of that name.
 	Records []string `yaml:"records"`
 
-	// File is an RFC 1035 zone file, as an absolute path; its records join those above. Optional.
+	// File is an RFC 1035 zone file, as an absolute path; its records join those above. A SOA record in it, and NS records of the zone itself, replace the ones made here. Optional.
 	File string `yaml:"file" check:"path"`
 
 	// Steered names are answered with the PoPs best for each client; their A, AAAA and HTTPS records are made.
 	Steered []Steered `yaml:"steered"`
 
-	// DNSSEC is `on` to sign the zone with keys from the node's state folder. Default off.
+	// DNSSEC is `on` to sign the zone with keys from the node's state folder. Default off; this program cannot sign yet and refuses `on`.
 	DNSSEC string `yaml:"dnssec" jsonschema:"enum=off,enum=on"`
 }
 
 // SOA holds what a zone's SOA record says (RFC 1035 section 3.3.13), in whole
-// seconds. Its serial is the network's revision.
+// seconds. Its serial is the second, counted from 1970, in which the server took the file.
 type SOA struct {
 	// Mailbox of whoever keeps the zone, with a dot for the @. Default hostmaster.ZONE.
 	Mailbox string `yaml:"mailbox" check:"domain"`

@@ -15,9 +15,23 @@ import (
 // time for each.
 const maxMistakes = 1000
 
-// Load reads the network file at path. Mistakes in the file are returned as
-// [Mistakes]; other errors say why the file cannot be read.
-func Load(path string) (*Network, error) {
+// A Check finds what is wrong with a network beyond what this package can know, such as a
+// zone's records. It is asked about files that have no mistake so far.
+type Check func(*Network) []Finding
+
+// A Finding is what a [Check] says of one value.
+type Finding struct {
+	Path string // of the value, such as `zones[0].records[2]`
+	Msg  string // what is wrong and what to do; one line
+
+	// File and Line are the place where that is in another file, which the value names. Optional.
+	File string
+	Line int
+}
+
+// Load reads the network file at path. Mistakes in the file, those that checks find
+// included, are returned as [Mistakes]; other errors say why the file cannot be read.
+func Load(path string, checks ...Check) (*Network, error) {
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("deploy: network file %s does not exist; `hither up` writes one to begin with, and deploy/network.yaml is the annotated example", path)
@@ -30,14 +44,14 @@ func Load(path string) (*Network, error) {
 	if err != nil {
 		return nil, fmt.Errorf("deploy: read network file: %w", err)
 	}
-	return Parse(path, data)
+	return Parse(path, data, checks...)
 }
 
 // Parse reads a network file from memory. The name stands in front of each mistake.
 // An error is always of type [Mistakes]: sorted by place, and all there are unless
 // the file cannot be read as YAML at all or is of a version not known here; of more than a
 // thousand mistakes the rest is counted.
-func Parse(name string, data []byte) (*Network, error) {
+func Parse(name string, data []byte, checks ...Check) (*Network, error) {
 	l := &loader{
 		file: name, network: defaultNetwork(),
 		where: map[string]position{}, bad: map[string]bool{}, names: map[string]*names{},
@@ -46,6 +60,11 @@ func Parse(name string, data []byte) (*Network, error) {
 		l.decode("", body, value(l.network))
 		l.network.derive()
 		l.check()
+	}
+	for _, check := range checks {
+		if len(l.mistakes) == 0 {
+			l.take(check(l.network))
+		}
 	}
 	if len(l.mistakes) > 0 {
 		return nil, l.told()
@@ -76,6 +95,17 @@ func (l *loader) at(p position, format string, args ...any) {
 		File: l.file, Line: max(p.line, 1), Col: max(p.col, 1),
 		Msg: fmt.Sprintf(format, args...),
 	})
+}
+
+// take adds what a check found.
+func (l *loader) take(found []Finding) {
+	for _, f := range found {
+		if f.File == "" {
+			l.wrong(f.Path, "%s", f.Msg)
+			continue
+		}
+		l.mistakes = append(l.mistakes, Mistake{File: f.File, Line: max(f.Line, 1), Col: 1, Msg: f.Msg})
+	}
 }
 
 // told returns the mistakes in order, with a last one for those beyond maxMistakes.

@@ -12,7 +12,7 @@ import (
 
 // Mistake is one thing wrong in a network file, and where.
 type Mistake struct {
-	File string // as it was given to Load or Parse
+	File string // as it was given to Load or Parse, or a file that it names
 	Line int    // of the value that is wrong, from 1
 	Col  int    // of its first character, from 1
 	Msg  string // what is wrong and what to do; one line
@@ -39,10 +39,10 @@ func (ms Mistakes) Error() string {
 	return b.String()
 }
 
-// sort orders by place, then by text, and drops repetitions.
+// sort orders by file and place, then by text, and drops repetitions.
 func (ms Mistakes) sort() Mistakes {
 	slices.SortFunc(ms, func(a, b Mistake) int {
-		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Col, b.Col), cmp.Compare(a.Msg, b.Msg))
+		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Col, b.Col), cmp.Compare(a.Msg, b.Msg))
 	})
 	return slices.Compact(ms)
 }
