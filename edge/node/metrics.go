@@ -22,6 +22,7 @@ type metrics struct {
 	connections *prometheus.GaugeVec     // proto
 	handshakes  *prometheus.CounterVec   // proto, kind
 	rejected    *prometheus.CounterVec   // reason
+	probes      prometheus.Counter
 	revision    prometheus.Gauge
 	expiry      *prometheus.GaugeVec // name
 }
@@ -48,6 +49,9 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		rejected: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "hither_edge_rejected_total", Help: "Connections, datagrams and requests refused before the request path.",
 		}, []string{"reason"}),
+		probes: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "hither_edge_probes_total", Help: "Requests about the node itself (OPTIONS with Max-Forwards: 0), which are in no other count and no log.",
+		}),
 		revision: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "hither_fleet_revision", Help: "The revision of the network file in use.",
 		}),
@@ -55,7 +59,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Name: "hither_cert_expiry_seconds", Help: "When the certificate of a name expires, in seconds since 1970.",
 		}, []string{"name"}),
 	}
-	r.MustRegister(m.requests, m.firstByte, m.bytes, m.connections, m.handshakes, m.rejected, m.revision, m.expiry)
+	r.MustRegister(m.requests, m.firstByte, m.bytes, m.connections, m.handshakes, m.rejected, m.probes, m.revision, m.expiry)
 	for _, reason := range listen.Reasons {
 		m.rejected.WithLabelValues(string(reason))
 	}

@@ -152,8 +152,13 @@ func (n *Node) operate(pop *deploy.PoP) (err error) {
 	return err
 }
 
-// ended takes a finished exchange.
+// ended takes a finished exchange. What was asked about the node itself is no traffic: DNS servers ask every few seconds,
+// and each would stand in every log.
 func (n *Node) ended(x *proxy.Exchange) {
+	if x.Self {
+		n.count.probes.Inc()
+		return
+	}
 	n.count.count(x)
 	n.tally.count(x)
 	if n.o.AccessLog != nil {

@@ -75,6 +75,7 @@ func lastHop(h http.Header) bool {
 
 // options answers an OPTIONS for this node.
 func (p *Proxy) options(x *Exchange) {
+	x.Self = true
 	h := x.w.Header()
 	h["Allow"] = []string{allowed}
 	h["Content-Length"] = []string{"0"}

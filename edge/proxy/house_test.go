@@ -83,6 +83,7 @@ type record struct {
 	fault    error
 	origin   string
 	protocol string
+	self     bool
 }
 
 // eachProto runs a test with clients of HTTP/1.1 and 2.
@@ -144,7 +145,7 @@ func dialing(to net.Addr, config *tls.Config, h2 bool) *http.Transport {
 }
 
 func (h *house) end(x *Exchange) {
-	h.ends <- record{x.Verdict, x.Reason, x.Status, x.BytesIn, x.BytesOut, x.Fault, x.Origin, x.Proto}
+	h.ends <- record{x.Verdict, x.Reason, x.Status, x.BytesIn, x.BytesOut, x.Fault, x.Origin, x.Proto, x.Self}
 }
 
 // over waits for the next exchange's end.

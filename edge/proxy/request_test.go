@@ -97,6 +97,9 @@ func TestMethods(t *testing.T) {
 	if a.StatusCode != 200 {
 		t.Errorf("Max-Forwards: 0: %d", a.StatusCode)
 	}
+	if !a.self {
+		t.Errorf("Max-Forwards: 0: %+v is told as a request for the site", a.record)
+	}
 	h.expectAsked(0)
 	h.do("OPTIONS", "/", "Max-Forwards", "2")
 	sent(t, h.expectAsked(1), "Max-Forwards", "1")
