@@ -17,15 +17,12 @@ import (
 )
 
 // readers are the packages that turn the network file into what parts are given.
-var readers = []string{"hither/edge/node", "hither/origin/gateway", "hither/deploy/fleet", "hither/deploy/hither"}
+var readers = []string{"hither/edge/node", "hither/origin/gateway", "hither/dns/server", "hither/deploy/fleet", "hither/deploy/hither"}
 
 // waiting are the fields, or whole types, whose reader is not built yet, with what they
 // wait for. What has found its reader must leave the list.
 var waiting = map[string]string{
 	"Balance": "origin/balance", "Affinity": "origin/balance", "Health": "origin/balance", "Eject": "origin/balance", "Expect": "origin/balance", "Discover": "origin/balance",
-	"Zone": "dns/server", "SOA": "dns/server", "Steered": "dns/server", "Server": "dns/server", "Geo": "dns/server", "Probe": "dns/server",
-	"Network.Zones": "dns/server", "DNS.Geo": "dns/server", "DNS.Unknown": "dns/server", "DNS.Probe": "dns/server",
-	"PoP.Probe": "dns/server", "PoP.Weight": "dns/steer", "PoP.Fallback": "dns/steer", "Place.Lat": "dns/steer", "Place.Lon": "dns/steer",
 	"Hub.EmbeddedIn": "the hub", "OriginLimits.Concurrent": "origin/balance", "EdgeCache.Disk": "the disk tier", "Origin.Shield": "the origin shield",
 	"Origin.Balance": "origin/balance", "App.Discover": "origin/balance",
 }

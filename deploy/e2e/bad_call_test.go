@@ -61,6 +61,10 @@ func TestBadCalls(t *testing.T) {
 		{[]string{"edge"}, []string{"name", "state"}},
 		{[]string{"edge", "--name", "fra", "--state", filepath.Join(dir, "none")}, []string{"identity", "hither fleet init"}},
 		{[]string{"origin", "--name", "us", "--state", filepath.Join(dir, "none")}, []string{"identity", "hither fleet init"}},
+		{[]string{"dns", "--name", "ns1", "--state", filepath.Join(dir, "none")}, []string{"identity", "hither fleet init"}},
+		{[]string{"explain", "dns"}, []string{"arg"}},
+		{[]string{"explain", "dns", "www.hither.test", "--state", filepath.Join(dir, "none")}, []string{"--state", "none"}},
+		{[]string{"explain", "map", "-o", "png"}, []string{"png", "table, json or svg"}},
 		{[]string{"check"}, []string{"arg"}},
 		{[]string{"check", filepath.Join(dir, "none.yaml")}, []string{"none.yaml", "does not exist"}},
 		{[]string{"check", file, "-o", "xml"}, []string{"xml", "table or json"}},
@@ -84,6 +88,7 @@ func TestTakenPort(t *testing.T) {
 	scenario(t, "taken-port")
 	for i, at := range []struct{ kind, address string }{
 		{"tcp", "127.31.0.1:9443"}, {"udp", "127.31.0.1:9443"}, {"tcp", "127.31.0.1:9182"},
+		{"tcp", "127.31.0.1:5300"}, {"udp", "127.31.0.1:5300"}, {"tcp", "127.31.0.1:9181"},
 		{"tcp", "127.31.1.1:8443"}, {"udp", "127.31.1.2:8443"}, {"tcp", "127.31.1.3:8080"}, {"tcp", "127.31.1.3:9180"},
 	} {
 		var taken interface{ Close() error }

@@ -55,7 +55,7 @@ func TestReload(t *testing.T) {
 		t.Errorf("up does not say what is wrong with the file, once:\n%s", said)
 	}
 	c.further(t, 2)
-	for _, node := range []string{"edge-fra", "edge-iad", "edge-sin", "origin-us"} {
+	for _, node := range []string{"edge-fra", "edge-iad", "edge-sin", "origin-us", "dns-ns1"} {
 		var refused string
 		if !until(10*time.Second, func() bool {
 			s := n.status(t, node)

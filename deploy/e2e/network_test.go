@@ -169,6 +169,9 @@ func (n *network) page(node string) string {
 	if pop, ok := strings.CutPrefix(node, "edge-"); ok {
 		return n.at(pops[pop], 9180)
 	}
+	if strings.HasPrefix(node, "dns-") {
+		return n.at("0.1", 9181)
+	}
 	return n.at("0.1", 9182)
 }
 

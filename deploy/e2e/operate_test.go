@@ -15,6 +15,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/miekg/dns"
 )
 
 // firstNames are the metrics which the contract promises of these roles.
@@ -26,10 +28,13 @@ var firstNames = map[string][]string{
 		"hither_pool_requests_total", "hither_pool_retries_total", "hither_fleet_revision", "hither_cert_expiry_seconds",
 	},
 	"origin-us": {"hither_origin_requests_total", "hither_fleet_revision"},
+	"dns-ns1": {
+		"hither_dns_queries_total", "hither_dns_answers_total", "hither_dns_all_down_total", "hither_pop_up", "hither_fleet_revision",
+	},
 }
 
 // labels are all that a metric of ours may have.
-var labels = []string{"node", "site", "proto", "verdict", "code", "origin", "pop", "reason", "direction", "kind", "tier", "state", "name", "instance", "result", "le"}
+var labels = []string{"node", "site", "proto", "verdict", "code", "origin", "pop", "reason", "direction", "kind", "tier", "state", "name", "instance", "result", "transport", "qtype", "rcode", "le"}
 
 // TestOperate uses what an operator has: status, health, metrics, log and drain.
 func TestOperate(t *testing.T) {
@@ -76,12 +81,17 @@ func TestOperate(t *testing.T) {
 		t.Errorf("the status of the origin has no %v", m)
 	}
 	table, _, status := call(t, "status", "--state", n.dir)
-	if lines := strings.Split(strings.TrimSpace(table), "\n"); status != 0 || len(lines) != 5 || !strings.HasPrefix(lines[0], "NODE") ||
-		strings.Count(table, "ready") != 4 {
+	if lines := strings.Split(strings.TrimSpace(table), "\n"); status != 0 || len(lines) != 6 || !strings.HasPrefix(lines[0], "NODE") ||
+		strings.Count(table, "ready") != 5 {
 		t.Errorf("status, the table: status %d\n%s", status, table)
 	}
 
 	t.Log("health and metrics")
+	q := new(dns.Msg)
+	q.SetQuestion(host+".", dns.TypeA)
+	if reply, err := dns.Exchange(q, n.at("0.1", 5300)); err != nil || len(reply.Answer) != 1 {
+		t.Errorf("DNS: %v, %v", reply, err)
+	}
 	for node, names := range firstNames {
 		for path, want := range map[string]string{"/live": `"hither/live/1"`, "/ready": `"ready":true`} {
 			code, body, err := fetch(n.page(node), path)
@@ -102,7 +112,8 @@ func TestOperate(t *testing.T) {
 			t.Error(w)
 		}
 	}
-	if c := n.counters(t, "edge-fra"); c.sum("hither_edge_requests_total") != 6 || c.sum("hither_edge_handshakes_total", "kind", "full") != 3 ||
+	if c := n.counters(t, "edge-fra"); c.sum("hither_edge_requests_total") != 6 || c.sum("hither_edge_handshakes_total", "kind", "full", "proto", "h2") != 1 ||
+		c.sum("hither_edge_handshakes_total", "kind", "full", "proto", "h3") != 1 || c.sum("hither_edge_probes_total") == 0 ||
 		c.sum("hither_cache_objects") < 1 || c.sum("hither_edge_first_byte_seconds") != 6 {
 		t.Errorf("counters after 6 requests over 3 connections: %d requests, %d handshakes, %d objects, %d first bytes",
 			c.sum("hither_edge_requests_total"), c.sum("hither_edge_handshakes_total", "kind", "full"), c.sum("hither_cache_objects"), c.sum("hither_edge_first_byte_seconds"))
@@ -147,7 +158,7 @@ func TestOperate(t *testing.T) {
 
 	t.Log("drain")
 	stdout, stderr, status := call(t, "drain", "--state", n.dir)
-	if err := oneLine(stdout, stderr, status, 2, "edge-fra", "edge-iad", "edge-sin", "origin-us"); err != nil {
+	if err := oneLine(stdout, stderr, status, 2, "edge-fra", "edge-iad", "edge-sin", "origin-us", "dns-ns1"); err != nil {
 		t.Errorf("drain of nothing: %v", err)
 	}
 	stdout, stderr, status = call(t, "drain", "edge-moon", "--state", n.dir)

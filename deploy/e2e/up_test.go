@@ -35,7 +35,7 @@ func TestUp(t *testing.T) {
 		}
 	}
 	f := n.upFile(t)
-	if f.Schema != "hither/up/1" || f.PID != n.up.cmd.Process.Pid || len(f.Nodes) != 4 {
+	if f.Schema != "hither/up/1" || f.PID != n.up.cmd.Process.Pid || len(f.Nodes) != 5 {
 		t.Errorf("up.json: %+v", f)
 	}
 	for _, o := range f.Nodes {
@@ -50,6 +50,7 @@ func TestUp(t *testing.T) {
 		"ca.pem", "network.yaml", "lock", "up.json", "authority/fleet-ca.pem", "authority/fleet-ca.key", "authority/site-ca.pem", "authority/site-ca.key",
 		"nodes/edge-fra/identity/node.pem", "nodes/edge-fra/identity/node.key", "nodes/edge-fra/identity/fleet-ca.pem",
 		"nodes/edge-fra/revision/current.yaml", "nodes/edge-fra/admin.sock", "nodes/origin-us/revision/current.yaml", "nodes/origin-us/admin.sock",
+		"nodes/dns-ns1/revision/current.yaml", "nodes/dns-ns1/admin.sock",
 	} {
 		if _, err := os.Stat(filepath.Join(n.dir, name)); err != nil {
 			t.Error(err)
@@ -118,7 +119,7 @@ func TestFleet(t *testing.T) {
 	if status != 0 {
 		t.Fatalf("fleet init: status %d, %q", status, stderr)
 	}
-	for _, node := range []string{"origin-us", "edge-fra", "edge-iad", "edge-sin"} {
+	for _, node := range []string{"origin-us", "edge-fra", "edge-iad", "edge-sin", "dns-ns1"} {
 		if !strings.Contains(stdout, node) {
 			t.Errorf("fleet init does not name %s: %q", node, stdout)
 		}

@@ -11,6 +11,7 @@ import (
 
 	"hither/deploy"
 	"hither/deploy/fleet"
+	"hither/dns/server"
 )
 
 // checkDocument is the JSON of `hither check`.
@@ -29,7 +30,7 @@ func checkCommand() *cobra.Command {
 		Long:  "Check a network file and name all its mistakes as FILE:LINE:COLUMN. Exit status 0: none, 1: some, 2: no such file.",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			network, err := deploy.Load(args[0])
+			network, err := deploy.Load(args[0], server.Check)
 			var mistakes deploy.Mistakes
 			if err != nil && !errors.As(err, &mistakes) {
 				return usage("%v", err)
@@ -61,6 +62,7 @@ func checkCommand() *cobra.Command {
 func fleetCommand() *cobra.Command {
 	c := &cobra.Command{Use: "fleet", Short: "Identities of a network's nodes"}
 	var file, out string
+	var own owner
 	initialise := &cobra.Command{
 		Use:   "init --network FILE --out DIR",
 		Short: "Make the network's authorities and one identity bundle per node",
@@ -72,12 +74,17 @@ func fleetCommand() *cobra.Command {
 			if err != nil {
 				return usage("--network: %v", err)
 			}
-			network, err := deploy.Parse(file, data)
+			network, err := deploy.Parse(file, data, server.Check)
 			if err != nil {
 				return wrong(err)
 			}
 			if _, err := fleet.Init(network, data, out); err != nil {
 				return usage("%v", err)
+			}
+			if own.set {
+				if err := own.take(out); err != nil {
+					return usage("--owner: %v", err)
+				}
 			}
 			for _, n := range nodesOf(out, network) {
 				fmt.Fprintln(c.OutOrStdout(), n.Node)
@@ -87,6 +94,7 @@ func fleetCommand() *cobra.Command {
 	}
 	initialise.Flags().StringVar(&file, "network", "", "network file")
 	initialise.Flags().StringVar(&out, "out", "", "folder to make")
+	initialise.Flags().Var(&own, "owner", "give all of the folder to this user and group, which takes root (default: who calls)")
 	initialise.MarkFlagRequired("network")
 	initialise.MarkFlagRequired("out")
 	c.AddCommand(initialise)

@@ -13,6 +13,7 @@ import (
 
 	"hither/deploy"
 	"hither/deploy/fleet"
+	"hither/dns/server"
 )
 
 // A group is the child processes of `hither up`, one per node. Each holds one end of a
@@ -35,7 +36,7 @@ func newGroup(dir string, restart bool, stderr io.Writer) *group {
 }
 
 // nodesOf lists the nodes a network runs on one machine, origins first: an edge opens
-// its connections at start.
+// its connections at start, and a DNS server probes edges.
 func nodesOf(dir string, n *deploy.Network) []upChild {
 	var nodes []upChild
 	add := func(role, name string, addresses []string) {
@@ -55,6 +56,13 @@ func nodesOf(dir string, n *deploy.Network) []upChild {
 			addresses = append(addresses, net.JoinHostPort(a.String(), fmt.Sprint(n.EdgeOf(p.Name).Listen.HTTPS)))
 		}
 		add("edge", p.Name, addresses)
+	}
+	for _, s := range n.DNS.Servers {
+		var addresses []string
+		for _, a := range s.Addresses {
+			addresses = append(addresses, net.JoinHostPort(a.String(), fmt.Sprint(s.Port)))
+		}
+		add("dns", s.Name, addresses)
 	}
 	return nodes
 }
@@ -176,7 +184,7 @@ func (g *group) reload() {
 	data, err := os.ReadFile(path)
 	var n *deploy.Network
 	if err == nil {
-		n, err = deploy.Parse(path, data)
+		n, err = deploy.Parse(path, data, server.Check)
 	}
 	if err == nil {
 		_, err = fleet.Init(n, data, g.dir)
@@ -223,25 +231,21 @@ func (g *group) signal(s syscall.Signal) {
 	}
 }
 
-// stop lets every node drain: edges first, for they need the origin until their last
-// answer.
+// stop lets every node drain: DNS servers first, so that they tell nobody of edges that
+// go, then edges, for they need the origin until their last answer.
 func (g *group) stop() {
 	g.mu.Lock()
 	g.stopping = true
-	var edges, others []*child
+	waves := make(map[string][]*child)
 	for _, c := range g.children {
-		if c.Role == "edge" {
-			edges = append(edges, c)
-		} else {
-			others = append(others, c)
-		}
+		waves[c.Role] = append(waves[c.Role], c)
 	}
 	g.mu.Unlock()
-	for _, wave := range [][]*child{edges, others} {
-		for _, c := range wave {
+	for _, role := range []string{fleet.RoleDNS, fleet.RoleEdge, fleet.RoleOrigin} {
+		for _, c := range waves[role] {
 			c.link.Close() // not a signal: a second one would cut a node that drains already
 		}
-		for _, c := range wave {
+		for _, c := range waves[role] {
 			<-c.ended
 		}
 	}

@@ -7,22 +7,23 @@ import (
 	"strings"
 
 	"hither/deploy"
+	"hither/deploy/fleet"
 )
 
 // invite prints how to try a network that runs on this machine.
 func invite(w io.Writer, dir string, n *deploy.Network) {
 	fmt.Fprintf(w, "hither: network %s in %s\n\n", n.Name, dir)
-	for i := range n.PoPs {
-		p := &n.PoPs[i]
-		fmt.Fprintf(w, "  edge   %-8s %-20s %s\n", p.Name, p.Place.City, strings.Join(nodesOf(dir, n)[len(n.Origins)+i].Addresses, " "))
-	}
-	for i := range n.Origins {
-		o := &n.Origins[i]
+	for _, node := range nodesOf(dir, n) {
 		city := ""
-		if o.Place != nil {
-			city = o.Place.City
+		switch node.Role {
+		case fleet.RoleEdge:
+			city = n.PoP(node.Name).Place.City
+		case fleet.RoleOrigin:
+			if place := n.Origin(node.Name).Place; place != nil {
+				city = place.City
+			}
 		}
-		fmt.Fprintf(w, "  origin %-8s %-20s %s\n", o.Name, city, nodesOf(dir, n)[i].Addresses[0])
+		fmt.Fprintf(w, "  %-6s %-8s %-20s %s\n", node.Role, node.Name, city, strings.Join(node.Addresses, " "))
 	}
 	if len(n.PoPs) == 0 || len(n.Sites) == 0 {
 		return
@@ -31,7 +32,31 @@ func invite(w io.Writer, dir string, n *deploy.Network) {
 	port := n.EdgeOf(pop.Name).Listen.HTTPS
 	fmt.Fprintf(w, "\nTry:\n")
 	fmt.Fprintf(w, "  curl --cacert %s --resolve %s:%d:%s -i https://%s:%d/\n", filepath.Join(dir, "ca.pem"), host, port, pop.Addresses[0], host, port)
+	steered(w, dir, n)
 	fmt.Fprintf(w, "  hither status --state %s\n", dir)
 	fmt.Fprintf(w, "  hither check %s          (edit it, check it, then send SIGHUP to this process)\n", filepath.Join(dir, "network.yaml"))
 	fmt.Fprintf(w, "  tail -f %s\n\n", filepath.Join(dir, "nodes", "edge-"+pop.Name, "access.log"))
+}
+
+// clients are networks on three continents: of RIPE NCC in Amsterdam, of ARIN in Virginia, of a provider in Singapore.
+var clients = []string{"193.0.6.0/24", "199.43.0.0/24", "165.21.83.0/24"}
+
+// steered prints how to see that clients on three continents get different PoPs.
+func steered(w io.Writer, dir string, n *deploy.Network) {
+	for _, z := range n.Zones {
+		if len(z.Steered) == 0 || len(n.DNS.Servers) == 0 {
+			continue
+		}
+		name, err := deploy.Absolute(z.Steered[0].Name, z.Name)
+		if err != nil {
+			return
+		}
+		name = strings.Replace(name, "*", "www", 1)
+		s := n.DNS.Servers[0]
+		for _, client := range clients {
+			fmt.Fprintf(w, "  dig @%s -p %d +short %s +subnet=%s\n", s.Addresses[0], s.Port, name, client)
+		}
+		fmt.Fprintf(w, "  hither explain dns %s --client %s --state %s\n", name, clients[2], dir)
+		return
+	}
 }

@@ -1,4 +1,4 @@
-// Command hither is a content delivery network in one program: the edge and origin
+// Command hither is a content delivery network in one program: the edge, origin and dns
 // nodes, a whole network of them on one machine, and the commands of its operator.
 package main
 
@@ -58,8 +58,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(upCommand(), edgeCommand(), originCommand(), checkCommand(), fleetCommand(),
-		readyCommand(), statusCommand(), drainCommand())
+	root.AddCommand(upCommand(), edgeCommand(), originCommand(), dnsCommand(), checkCommand(), fleetCommand(),
+		readyCommand(), statusCommand(), drainCommand(), explainCommand())
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return 0

@@ -15,6 +15,7 @@ import (
 	"hither/deploy"
 	"hither/deploy/fleet"
 	"hither/deploy/ops"
+	"hither/dns/server"
 	"hither/edge/accesslog"
 	"hither/edge/node"
 	"hither/origin/gateway"
@@ -27,6 +28,7 @@ type nodeOptions struct {
 	format               accesslog.Format
 	level                ops.Level
 	linkFD               int
+	checks               []deploy.Check // of the role, beyond what the file itself shows
 }
 
 func nodeFlags(c *cobra.Command, o *nodeOptions) {
@@ -62,6 +64,18 @@ func originCommand() *cobra.Command {
 		Short: "Run the gateway of one origin",
 		Args:  cobra.NoArgs,
 		RunE:  func(c *cobra.Command, _ []string) error { return runNode(c.Context(), o, "origin", newOrigin) },
+	}
+	nodeFlags(c, &o)
+	return c
+}
+
+func dnsCommand() *cobra.Command {
+	o := nodeOptions{checks: []deploy.Check{server.Check}}
+	c := &cobra.Command{
+		Use:   "dns --name SERVER --state DIR",
+		Short: "Run one DNS server of the network",
+		Args:  cobra.NoArgs,
+		RunE:  func(c *cobra.Command, _ []string) error { return runNode(c.Context(), o, "dns", newDNS) },
 	}
 	nodeFlags(c, &o)
 	return c
@@ -147,7 +161,7 @@ func (o nodeOptions) load(revisions *fleet.Revisions, log *slog.Logger) (*deploy
 	if err != nil {
 		return nil, usage("--network: %v", err)
 	}
-	network, err := deploy.Parse(o.network, data)
+	network, err := deploy.Parse(o.network, data, o.checks...)
 	if err != nil {
 		return nil, wrong(errors.Join(err, revisions.Refuse(data, err)))
 	}
@@ -167,7 +181,7 @@ func (o nodeOptions) reload(revisions *fleet.Revisions, r role) error {
 	if err != nil {
 		return err
 	}
-	network, err := deploy.Parse(o.network, data)
+	network, err := deploy.Parse(o.network, data, o.checks...)
 	if err == nil {
 		err = r.Reload(network)
 	}
@@ -236,6 +250,13 @@ func newEdge(g given) (role, error) {
 
 func newOrigin(g given) (role, error) {
 	return gateway.New(gateway.Options{
+		Name: g.o.name, State: g.o.state, Network: g.network, Identity: g.identity,
+		Version: version(), Log: g.log, Ready: g.ready,
+	})
+}
+
+func newDNS(g given) (role, error) {
+	return server.New(server.Options{
 		Name: g.o.name, State: g.o.state, Network: g.network, Identity: g.identity,
 		Version: version(), Log: g.log, Ready: g.ready,
 	})

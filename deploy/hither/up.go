@@ -16,6 +16,7 @@ import (
 
 	"hither/deploy"
 	"hither/deploy/fleet"
+	"hither/dns/server"
 )
 
 // upOptions are the flags of `hither up`.
@@ -29,7 +30,7 @@ func upCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "up",
 		Short: "Run a whole network on this machine",
-		Long: "Run a whole network on this machine: one origin and three edges, each a process of its own on a loopback\n" +
+		Long: "Run a whole network on this machine: one origin, three edges and a DNS server, each a process of its own on a loopback\n" +
 			"address. It makes its own certificate authorities and keeps everything in the state folder.",
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -160,7 +161,7 @@ func (o upOptions) prepare(dir string, made []byte) ([]byte, *deploy.Network, er
 	case shaped && string(before) != string(made):
 		return nil, nil, usage("%s was edited by hand, so --site, --origin and --net do not apply: put the change there, or give --state another folder", path)
 	}
-	network, err := deploy.Parse(path, before)
+	network, err := deploy.Parse(path, before, server.Check)
 	if err != nil {
 		return nil, nil, wrong(err)
 	}

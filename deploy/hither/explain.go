@@ -1,0 +1,209 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"hither/deploy/fleet"
+	"hither/deploy/ops"
+	"hither/dns/server"
+)
+
+func explainCommand() *cobra.Command {
+	c := &cobra.Command{Use: "explain", Short: "Show a decision of a running network, with its reasons"}
+	c.AddCommand(explainDNSCommand(), explainMapCommand())
+	return c
+}
+
+func explainDNSCommand() *cobra.Command {
+	var state, node, output, client, resolver, qtype string
+	c := &cobra.Command{
+		Use:   "dns NAME [--client IP|PREFIX] [--resolver IP]",
+		Short: "Show what a client would be answered for a name, and why",
+		Long: "Show what a client would be answered for a name, and why. The running DNS server says it, by the code that answers\n" +
+			"clients. Without --client the resolver told no client subnet, and its own address stands for the client's.",
+		Args: cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			var x server.Explanation
+			query := url.Values{"name": {args[0]}, "client": {client}, "resolver": {resolver}, "type": {qtype}}
+			if err := askDNS(c.Context(), state, node, "/v1/explain/dns?"+query.Encode(), &x); err != nil {
+				return err
+			}
+			if output == "json" {
+				return printDocument(c.OutOrStdout(), "explain-dns", x)
+			}
+			printExplanation(c.OutOrStdout(), x)
+			return nil
+		},
+	}
+	stateFlag(c, &state)
+	serverFlag(c, &node)
+	outputFlag(c, &output)
+	c.Flags().StringVar(&client, "client", "", "the client's address or prefix, as its resolver tells it; an address stands for its /24 or /56")
+	c.Flags().StringVar(&resolver, "resolver", "127.0.0.1", "the resolver's address")
+	c.Flags().StringVar(&qtype, "type", "A", "record type")
+	return c
+}
+
+func explainMapCommand() *cobra.Command {
+	var state, node, output, site string
+	c := &cobra.Command{
+		Use:   "map",
+		Short: "Show which PoP the clients of each country get",
+		Long: "Show which PoP the clients of each country get: a table of distances, or with -o svg the world as a picture:\n\n" +
+			"  hither explain map -o svg > map.svg",
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			var m mapDocument
+			if err := askDNS(c.Context(), state, node, "/v1/explain/map?"+url.Values{"site": {site}}.Encode(), &m); err != nil {
+				return err
+			}
+			switch output {
+			case "json":
+				return printDocument(c.OutOrStdout(), "explain-map", m)
+			case "svg":
+				return worldMap(c.OutOrStdout(), m)
+			}
+			mapTable(c.OutOrStdout(), m)
+			return nil
+		},
+	}
+	stateFlag(c, &state)
+	serverFlag(c, &node)
+	c.Flags().StringVar(&site, "site", "", "the site whose PoPs are meant (default: the first)")
+	c.Flags().StringVarP(&output, "output", "o", "table", "table, json or svg")
+	c.PreRunE = func(*cobra.Command, []string) error {
+		if output != "table" && output != "json" && output != "svg" {
+			return usage("-o %s: table, json or svg", output)
+		}
+		return nil
+	}
+	return c
+}
+
+func serverFlag(c *cobra.Command, name *string) {
+	c.Flags().StringVar(name, "server", "", "which DNS server to ask (default: the first that answers)")
+}
+
+// askDNS asks a DNS server of the network in dir.
+func askDNS(ctx context.Context, dir, name, path string, doc any) error {
+	list, err := folders(dir)
+	if err != nil {
+		return err
+	}
+	var servers []string
+	for _, folder := range list {
+		// A node alone may have any folder.
+		if n, ok := strings.CutPrefix(filepath.Base(folder), fleet.RoleDNS+"-"); len(list) == 1 || ok && (name == "" || n == name) {
+			servers = append(servers, folder)
+		}
+	}
+	switch {
+	case len(servers) == 0 && name != "":
+		return usage("no DNS server %s in %s; it has %s", name, dir, strings.Join(bases(list), ", "))
+	case len(servers) == 0:
+		return wrong(fmt.Errorf("the network in %s has no DNS server; name one in `dns.servers` of its network file", dir))
+	}
+	for _, folder := range servers {
+		ctx, cancel := context.WithTimeout(ctx, askTime)
+		err = ops.Dial(folder).Get(ctx, path, doc)
+		cancel()
+		if err == nil || !errors.Is(err, ops.ErrNotRunning) {
+			break
+		}
+	}
+	var refusal *ops.Refusal
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &refusal) && refusal.Status == http.StatusBadRequest:
+		return usage("%v", refusal)
+	case errors.As(err, &refusal) && refusal.Status == http.StatusNotFound:
+		return usage("the node in %s is no DNS server", dir)
+	}
+	return wrong(err)
+}
+
+// printExplanation writes an explanation for people.
+func printExplanation(w io.Writer, x server.Explanation) {
+	from := "resolver " + x.Asked.Resolver
+	if x.Asked.Client != "" {
+		from = "client " + x.Asked.Client + ", " + from
+	}
+	fmt.Fprintf(w, "%s %s for %s (%s, revision %d)\n", x.Name, x.Type, from, x.Node, x.Revision)
+	if p := x.Place; p != nil {
+		fmt.Fprintf(w, "place: %s\n", placeWords(p))
+	}
+	if len(x.Candidates) > 0 {
+		fmt.Fprintln(w)
+		t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+		fmt.Fprintln(t, "RANK\tPOP\tDISTANCE\tRTT\tSTATE\tLOAD\tWEIGHT\tSTRUCK OUT\tREASON")
+		for _, c := range x.Candidates {
+			struck, rank := "-", "-"
+			if c.Struck != nil {
+				struck = *c.Struck
+			}
+			if c.Rank > 0 {
+				rank = strconv.Itoa(c.Rank)
+			}
+			fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\n", rank, c.PoP, measured(c.Distance, "%.0f km"), measured(c.RTT, "%.1f ms"), c.State,
+				measured(c.Load, "%.2f"), c.Weight, struck, orDash(c.Reason))
+		}
+		t.Flush()
+	}
+	fmt.Fprintln(w)
+	if len(x.Answer.PoPs) > 0 {
+		fmt.Fprintf(w, "answer: %s, TTL %d s, scope /%d\n", strings.Join(x.Answer.PoPs, ", "), x.Answer.TTL, x.Scope)
+	} else {
+		fmt.Fprintf(w, "answer: %s, %s\n", x.Rcode, count(len(x.Answer.Records), "record"))
+	}
+	fmt.Fprintf(w, "reason: %s\n", x.Reason)
+	for _, rr := range x.Answer.Records {
+		fmt.Fprintln(w, "  "+rr)
+	}
+}
+
+func placeWords(p *server.Place) string {
+	var words []string
+	switch {
+	case p.PoP != "":
+		words = append(words, "at PoP "+p.PoP)
+	case p.Lat == nil:
+		return "nobody knows (" + p.Matched + ")"
+	default:
+		words = append(words, fmt.Sprintf("%.2f, %.2f", *p.Lat, *p.Lon))
+	}
+	if p.Country != "" {
+		words = append(words, p.Country)
+	}
+	by := map[string]string{"prefix": "the operator's prefix", "mmdb": "the database", "embedded": "the built-in table"}[p.FoundBy]
+	words = append(words, "by "+by+" "+p.Matched)
+	if p.Source == "resolver" {
+		words = append(words, "of the resolver's address")
+	}
+	return strings.Join(words, ", ")
+}
+
+func measured(v *float64, format string) string {
+	if v == nil {
+		return "-"
+	}
+	return fmt.Sprintf(format, *v)
+}
+
+func orDash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}

@@ -1,0 +1,123 @@
+package server
+
+import (
+	"errors"
+	"net/netip"
+
+	"hither/deploy"
+	"hither/dns/steer"
+)
+
+// A health is what probes have found so far. Its owner guards it.
+type health struct {
+	rise, fall int // the network file's
+	known      map[target]*steer.Health
+	why        map[target]string // of the last probe, where it failed
+}
+
+// of keeps what is known of w's targets. With other counts of probes it begins anew.
+func (h *health) of(n *deploy.Network, targets []target) *health {
+	next := &health{
+		rise: n.DNS.Probe.Rise, fall: n.DNS.Probe.Fall,
+		known: make(map[target]*steer.Health), why: make(map[target]string),
+	}
+	for _, t := range targets {
+		if h != nil && h.rise == next.rise && h.fall == next.fall && h.known[t] != nil {
+			next.known[t], next.why[t] = h.known[t], h.why[t]
+			continue
+		}
+		next.known[t] = &steer.Health{Rise: next.rise, Fall: next.fall}
+	}
+	return next
+}
+
+// state is that of a PoP's addresses of a family: the best of its targets of that family or, where probes go to another
+// one, of all its targets. What is not probed counts as up. down are the targets that are not.
+func (h *health) state(targets []target, family int) (s steer.State, down []netip.AddrPort) {
+	if h == nil || len(targets) == 0 {
+		return steer.Up, nil
+	}
+	var same []target
+	for _, t := range targets {
+		if t.at.Addr().Is4() == (family == 4) {
+			same = append(same, t)
+		}
+	}
+	if same == nil {
+		same = targets
+	}
+	for _, t := range same {
+		one := h.known[t].State()
+		s = max(s, one)
+		if one != steer.Up {
+			down = append(down, t.at)
+		}
+	}
+	return s, down
+}
+
+// probed takes the result of one probe.
+func (s *Server) probed(t target, err error) {
+	s.count.probed(t.pop, err)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	h := s.health.known[t]
+	if h == nil {
+		return // a network file without it was taken meanwhile
+	}
+	before := h.State()
+	changed := h.Observe(err == nil, s.o.Now())
+	delete(s.health.why, t)
+	if err != nil {
+		s.health.why[t] = cause(err)
+	}
+	if after := h.State(); changed {
+		log := s.o.Log.With("pop", t.pop, "address", t.at, "before", before.String(), "after", after.String())
+		if after == steer.Up {
+			log.Info("a PoP's address is up")
+		} else {
+			log.Warn("a PoP's address is "+after.String(), "error", err)
+		}
+		s.publish(s.world.Load())
+	}
+}
+
+// cause is what is at the bottom of an error; what stands around it repeats the address.
+func cause(err error) string {
+	for {
+		inner := errors.Unwrap(err)
+		if inner == nil {
+			return err.Error()
+		}
+		err = inner
+	}
+}
+
+// publish makes w, with the health of now, what questions are answered from. s.mu is held.
+func (s *Server) publish(w *world) {
+	next := *w
+	pops, err := newPopTable(w.network, s.health)
+	if err != nil { // the same PoPs were taken before
+		s.o.Log.Error("steering stays as it was", "error", err)
+		return
+	}
+	next.pops = pops
+	if before := s.world.Swap(&next); before != nil {
+		for i := range before.pops.list {
+			if name := before.pops.list[i].name; w.network.PoP(name) == nil {
+				s.count.up.DeleteLabelValues(name)
+			}
+		}
+	}
+	for i := range pops.list {
+		p := &pops.list[i]
+		up := 0.0
+		if p.up() {
+			up = 1
+		}
+		s.count.up.WithLabelValues(p.name).Set(up)
+	}
+}
+
+// up reports whether the PoP answers at any address.
+func (p *popEntry) up() bool { return max(p.state[0], p.state[1]) == steer.Up }
