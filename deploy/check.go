@@ -103,10 +103,16 @@ func (l *loader) checkHub() {
 	}
 }
 
+// minMemory is the smallest memory tier there is (cache/store).
+const minMemory = 128 << 10
+
 // checkEdge checks settings that the file gives at path; the same settings inherited
 // are reported once, where they stand.
 func (l *loader) checkEdge(path string, e *Edge) {
 	memory, limit := join(path, "cache.memory"), join(path, "cache.memory_limit")
+	if m := e.Cache.Memory; l.given(memory) && m > 0 && m < minMemory {
+		l.wrong(memory, "%v is too little to store anything; the least is %v, and 0B stores nothing", m, Size(minMemory))
+	}
 	if e.Cache.MemoryLimit > 0 && e.Cache.MemoryLimit <= e.Cache.Memory {
 		switch {
 		case l.given(limit):

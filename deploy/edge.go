@@ -38,7 +38,7 @@ type Listen struct {
 
 // EdgeCache holds the sizes of an edge's cache.
 type EdgeCache struct {
-	// Memory is what stored responses may take in memory. Default 256MiB; 0B = nothing is stored.
+	// Memory is what stored responses may take in memory. Default 256MiB; 0B = nothing is stored, else at least 128KiB.
 	Memory Size `yaml:"memory"`
 
 	// Disk is what stored responses may take on disk. Default 0B = no disk tier.

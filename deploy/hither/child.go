@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -83,7 +84,7 @@ func (c *child) listen() {
 	}
 }
 
-// lastWords is the last line that a node which could not start wrote.
+// lastWords is the last line that a node which could not start wrote, or the one that says why it crashed.
 func (c *child) lastWords() string {
 	f, err := os.Open(c.log)
 	if err != nil {
@@ -93,5 +94,10 @@ func (c *child) lastWords() string {
 	f.Seek(c.since, io.SeekStart)
 	text, _ := io.ReadAll(io.LimitReader(f, 64<<10))
 	words := strings.TrimSpace(string(text))
+	for line := range strings.Lines(words) {
+		if strings.HasPrefix(line, "panic: ") || strings.HasPrefix(line, "fatal error: ") {
+			return fmt.Sprintf("it crashed: %s (see %s)", strings.TrimSpace(line), c.log)
+		}
+	}
 	return strings.TrimPrefix(words[strings.LastIndexByte(words, '\n')+1:], "hither: ")
 }

@@ -117,7 +117,11 @@ func newStore(size int64) (cache.Store, error) {
 	if size == 0 {
 		return store.None{}, nil
 	}
-	return store.NewMemory(size)
+	m, err := store.NewMemory(size)
+	if err != nil {
+		return nil, err // and not a nil *Memory, which would be a Store
+	}
+	return m, nil
 }
 
 // listen binds the sockets in front of the request path.
