@@ -23,8 +23,7 @@ var readers = []string{"hither/edge/node", "hither/origin/gateway", "hither/dns/
 // wait for. What has found its reader must leave the list.
 var waiting = map[string]string{
 	"Balance": "origin/balance", "Affinity": "origin/balance", "Health": "origin/balance", "Eject": "origin/balance", "Expect": "origin/balance", "Discover": "origin/balance",
-	"Hub.EmbeddedIn": "the hub", "OriginLimits.Concurrent": "origin/balance", "EdgeCache.Disk": "the disk tier", "Origin.Shield": "the origin shield",
-	"Origin.Balance": "origin/balance", "App.Discover": "origin/balance",
+	"Hub.EmbeddedIn": "the hub", "OriginLimits.Concurrent": "origin/balance", "Origin.Balance": "origin/balance", "App.Discover": "origin/balance",
 }
 
 // readInside are fields that package deploy reads for everyone.

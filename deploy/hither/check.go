@@ -11,7 +11,6 @@ import (
 
 	"hither/deploy"
 	"hither/deploy/fleet"
-	"hither/dns/server"
 )
 
 // checkDocument is the JSON of `hither check`.
@@ -30,7 +29,7 @@ func checkCommand() *cobra.Command {
 		Long:  "Check a network file and name all its mistakes as FILE:LINE:COLUMN. Exit status 0: none, 1: some, 2: no such file.",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			network, err := deploy.Load(args[0], server.Check)
+			network, err := deploy.Load(args[0], checks...)
 			var mistakes deploy.Mistakes
 			if err != nil && !errors.As(err, &mistakes) {
 				return usage("%v", err)
@@ -74,7 +73,7 @@ func fleetCommand() *cobra.Command {
 			if err != nil {
 				return usage("--network: %v", err)
 			}
-			network, err := deploy.Parse(file, data, server.Check)
+			network, err := deploy.Parse(file, data, checks...)
 			if err != nil {
 				return wrong(err)
 			}

@@ -7,13 +7,13 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
 
 	"hither/deploy"
 	"hither/deploy/fleet"
-	"hither/dns/server"
 )
 
 // A group is the child processes of `hither up`, one per node. Each holds one end of a
@@ -87,10 +87,7 @@ func (g *group) start(n *deploy.Network) error {
 		}
 		wave = append(wave, c)
 	}
-	if err := g.await(wave); err != nil {
-		return err
-	}
-	return g.record()
+	return g.await(wave)
 }
 
 func (g *group) runs(node string) bool {
@@ -105,7 +102,11 @@ func (g *group) await(wave []*child) error {
 		select {
 		case <-c.ready:
 		case <-c.ended:
-			return usage("%s did not start: %s", c.Node, c.lastWords())
+			words := c.lastWords()
+			if strings.Contains(words, "in use") {
+				words += "; --net 127.N moves all of this network"
+			}
+			return usage("%s did not start: %s", c.Node, words)
 		case <-time.After(time.Minute):
 			return usage("%s is not ready after a minute; see %s", c.Node, filepath.Join(g.dir, "nodes", c.Node, "node.log"))
 		}
@@ -113,8 +114,8 @@ func (g *group) await(wave []*child) error {
 	return nil
 }
 
-// wait reaps the child. One that ends by itself is told of, and started again only
-// where that was asked for: killing a node is an experiment people make.
+// wait reaps the child. One that ends by itself is told of; one that crashed or was killed is
+// started again only where that was asked for: killing a node is an experiment people make.
 func (g *group) wait(c *child, log io.Closer) {
 	defer g.wg.Done()
 	err := c.cmd.Wait()
@@ -137,8 +138,8 @@ func (g *group) wait(c *child, log io.Closer) {
 	}
 	g.note()
 	fmt.Fprintf(g.stderr, "hither: %s ended (%s)\n", c.Node, how)
-	if !g.restart || !g.runs(c.Node) {
-		return
+	if !g.restart || err == nil || !g.runs(c.Node) {
+		return // one that ended well was told to drain
 	}
 	time.Sleep(time.Second) // a node that dies at once must not spin
 	if g.stopped() {
@@ -184,7 +185,7 @@ func (g *group) reload() {
 	data, err := os.ReadFile(path)
 	var n *deploy.Network
 	if err == nil {
-		n, err = deploy.Parse(path, data, server.Check)
+		n, err = deploy.Parse(path, data, checks...)
 	}
 	if err == nil {
 		_, err = fleet.Init(n, data, g.dir)
@@ -195,6 +196,7 @@ func (g *group) reload() {
 	g.signal(syscall.SIGHUP)
 	if err == nil {
 		err = g.start(n)
+		g.note()
 	}
 	if err != nil {
 		fmt.Fprintf(g.stderr, "hither: the network file was not taken, the old one stays:\n%v\n", err)

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -33,9 +34,12 @@ func invite(w io.Writer, dir string, n *deploy.Network) {
 	fmt.Fprintf(w, "\nTry:\n")
 	fmt.Fprintf(w, "  curl --cacert %s --resolve %s:%d:%s -i https://%s:%d/\n", filepath.Join(dir, "ca.pem"), host, port, pop.Addresses[0], host, port)
 	steered(w, dir, n)
-	fmt.Fprintf(w, "  hither status --state %s\n", dir)
-	fmt.Fprintf(w, "  hither check %s          (edit it, check it, then send SIGHUP to this process)\n", filepath.Join(dir, "network.yaml"))
-	fmt.Fprintf(w, "  tail -f %s\n\n", filepath.Join(dir, "nodes", "edge-"+pop.Name, "access.log"))
+	fmt.Fprintf(w, "  %s status --state %s\n", os.Args[0], dir)
+	fmt.Fprintf(w, "  tail -f %s\n", filepath.Join(dir, "nodes", "edge-"+pop.Name, "access.log"))
+	fmt.Fprintf(w, "In a browser: let it trust %s, put `%s %s` into /etc/hosts, open https://%s:%d/\n",
+		filepath.Join(dir, "ca.pem"), pop.Addresses[0], host, host, port)
+	file := filepath.Join(dir, "network.yaml")
+	fmt.Fprintf(w, "Change it: edit %s, then %s check %s && kill -HUP %d\n\n", file, os.Args[0], file, os.Getpid())
 }
 
 // clients are networks on three continents: of RIPE NCC in Amsterdam, of ARIN in Virginia, of a provider in Singapore.
@@ -56,7 +60,8 @@ func steered(w io.Writer, dir string, n *deploy.Network) {
 		for _, client := range clients {
 			fmt.Fprintf(w, "  dig @%s -p %d +short %s +subnet=%s\n", s.Addresses[0], s.Port, name, client)
 		}
-		fmt.Fprintf(w, "  hither explain dns %s --client %s --state %s\n", name, clients[2], dir)
+		fmt.Fprintf(w, "  %s explain dns %s --client %s --state %s\n", os.Args[0], name, clients[2], dir)
+		fmt.Fprintf(w, "  %s explain map --state %s -o svg > map.svg\n", os.Args[0], dir)
 		return
 	}
 }

@@ -43,8 +43,11 @@ func nodeFlags(c *cobra.Command, o *nodeOptions) {
 	c.MarkFlagRequired("state")
 }
 
+// checks are what the roles find in a network file beyond its own check.
+var checks = []deploy.Check{node.Check, gateway.Check, server.Check}
+
 func edgeCommand() *cobra.Command {
-	var o nodeOptions
+	o := nodeOptions{checks: []deploy.Check{node.Check}}
 	c := &cobra.Command{
 		Use:   "edge --name POP --state DIR",
 		Short: "Run the edge node of one PoP",
@@ -58,7 +61,7 @@ func edgeCommand() *cobra.Command {
 }
 
 func originCommand() *cobra.Command {
-	var o nodeOptions
+	o := nodeOptions{checks: []deploy.Check{gateway.Check}}
 	c := &cobra.Command{
 		Use:   "origin --name ORIGIN --state DIR",
 		Short: "Run the gateway of one origin",
@@ -133,7 +136,7 @@ func runNode(ctx context.Context, o nodeOptions, roleName string, assemble func(
 				log.Warn("access log", "error", err)
 			}
 		}
-		err := o.reload(revisions, r)
+		err := o.reload(revisions, r, log)
 		if err != nil {
 			r.Refuse(err)
 		}
@@ -173,7 +176,7 @@ func (o nodeOptions) load(revisions *fleet.Revisions, log *slog.Logger) (*deploy
 
 // reload gives the role the network file as it is now. One that is bad, or that the
 // role cannot take, is kept aside with the reason, and the old one stays.
-func (o nodeOptions) reload(revisions *fleet.Revisions, r role) error {
+func (o nodeOptions) reload(revisions *fleet.Revisions, r role, log *slog.Logger) error {
 	if o.network == "" {
 		return errors.New("this node was started without --network: there is no file to read again")
 	}
@@ -188,7 +191,10 @@ func (o nodeOptions) reload(revisions *fleet.Revisions, r role) error {
 	if err != nil {
 		return errors.Join(err, revisions.Refuse(data, err))
 	}
-	return revisions.Accept(data)
+	if err := revisions.Accept(data); err != nil {
+		log.Error("the new network file is in force but could not be kept; a start without --network would go back to the old one", "error", err)
+	}
+	return nil
 }
 
 // openAccessLog opens what --access-log names.

@@ -16,7 +16,6 @@ import (
 
 	"hither/deploy"
 	"hither/deploy/fleet"
-	"hither/dns/server"
 )
 
 // upOptions are the flags of `hither up`.
@@ -41,7 +40,7 @@ func upCommand() *cobra.Command {
 	c.Flags().StringVar(&o.site, "site", "", "serve the files of this folder (default: a small site about hither)")
 	c.Flags().StringVar(&o.origin, "origin", "", "pass requests to this HTTP server, http://HOST:PORT")
 	c.Flags().StringVar(&o.net, "net", "", "move every address from 127.0.x.y into another /16, such as 127.20")
-	c.Flags().BoolVar(&o.restart, "restart", false, "start a node again when its process ends by itself")
+	c.Flags().BoolVar(&o.restart, "restart", false, "start a node again when its process crashes or is killed")
 	c.MarkFlagsMutuallyExclusive("site", "origin")
 	return c
 }
@@ -67,7 +66,7 @@ func up(ctx context.Context, o upOptions, stdout, stderr io.Writer) error {
 		return err
 	}
 	defer unlock()
-	data, network, err := o.prepare(dir, made)
+	data, network, err := o.prepare(dir, made, stderr)
 	if err != nil {
 		return err
 	}
@@ -82,6 +81,9 @@ func up(ctx context.Context, o upOptions, stdout, stderr io.Writer) error {
 	defer g.stop()
 	if err := g.start(network); err != nil {
 		return err
+	}
+	if err := g.record(); err != nil {
+		return usage("%v", err)
 	}
 	invite(stdout, dir, network)
 	fmt.Fprintln(stdout, "ready")
@@ -146,12 +148,15 @@ func (o upOptions) make() ([]byte, error) {
 // prepare writes the network file on first start and loads it. Flags that shape the
 // file may change until somebody has edited it; without any of them the file stays as
 // it is.
-func (o upOptions) prepare(dir string, made []byte) ([]byte, *deploy.Network, error) {
+func (o upOptions) prepare(dir string, made []byte, stderr io.Writer) ([]byte, *deploy.Network, error) {
 	path := filepath.Join(dir, "network.yaml")
 	shaped := o.site != "" || o.origin != "" || o.net != ""
 	before, err := os.ReadFile(path)
 	switch {
 	case errors.Is(err, os.ErrNotExist), err == nil && shaped && unedited(dir, before):
+		if before != nil && string(before) != string(made) {
+			fmt.Fprintf(stderr, "hither: %s is made anew from the flags of this call; those of earlier calls no longer count\n", path)
+		}
 		if err := writeNetwork(dir, path, made); err != nil {
 			return nil, nil, usage("%v", err)
 		}
@@ -161,7 +166,7 @@ func (o upOptions) prepare(dir string, made []byte) ([]byte, *deploy.Network, er
 	case shaped && string(before) != string(made):
 		return nil, nil, usage("%s was edited by hand, so --site, --origin and --net do not apply: put the change there, or give --state another folder", path)
 	}
-	network, err := deploy.Parse(path, before, server.Check)
+	network, err := deploy.Parse(path, before, checks...)
 	if err != nil {
 		return nil, nil, wrong(err)
 	}

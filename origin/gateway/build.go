@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"crypto/tls"
+	"fmt"
 	"net/netip"
 	"reflect"
 	"time"
@@ -48,6 +49,18 @@ func bindAddresses(o *deploy.Origin) []netip.AddrPort {
 		out = append(out, netip.AddrPortFrom(addr, a.Port))
 	}
 	return out
+}
+
+// Check finds what a network asks of its gateways that this version cannot do.
+func Check(n *deploy.Network) (found []deploy.Finding) {
+	for i := range n.Origins {
+		if app := &n.Origins[i].App; app.Static == nil && len(app.Instances) == 0 {
+			found = append(found, deploy.Finding{
+				Path: fmt.Sprintf("origins[%d].app.discover", i), Msg: "this version looks no servers up; list them under `instances`",
+			})
+		}
+	}
+	return found
 }
 
 // restartNeeded names the settings that differ and take a new start.

@@ -3,6 +3,7 @@ package gateway
 import (
 	"net/http"
 	"os"
+	"strings"
 
 	"hither/deploy/ops"
 )
@@ -21,7 +22,8 @@ func (g *Gateway) Status() ops.Status {
 	if g.refused != "" {
 		why := g.refused
 		s.Refused = &why
-		s.Problems = append(s.Problems, "the last network file offered was refused")
+		first, _, _ := strings.Cut(why, "\n")
+		s.Problems = append(s.Problems, "the last network file offered was refused: "+first)
 	}
 	for _, key := range g.later {
 		s.Problems = append(s.Problems, "changed in the network file, in effect at the next start: "+key)
