@@ -1,3 +1,5 @@
+//go:build !nogeo
+
 package main
 
 import (
