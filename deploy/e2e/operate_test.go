@@ -65,7 +65,7 @@ func TestOperate(t *testing.T) {
 	}) {
 		t.Errorf("the status of an edge has no %v:\n%s", missing(find(doc.Nodes, "edge-fra"), edgeKeys), text)
 	}
-	if doc.Schema != "hither/status/1" || doc.Network != "demo" || doc.Revision < 1 || len(doc.Nodes) != 4 {
+	if doc.Schema != "hither/status/1" || doc.Network != "demo" || doc.Revision < 1 || len(doc.Nodes) != 5 {
 		t.Errorf("status -o json: %s", text)
 	}
 	for _, o := range n.upFile(t).Nodes {
