@@ -22,6 +22,9 @@ type conn struct {
 	// waits says that this is HTTP/1.1 and no byte of a next request has come.
 	waits atomic.Bool
 
+	// last is when a handler ended last, in nanoseconds of Unix time; 0: never.
+	last atomic.Int64
+
 	mu     sync.Mutex
 	proto  Proto // "" until it is known
 	closed bool
@@ -75,17 +78,24 @@ func (c *conn) opened(p Proto) {
 	}
 }
 
+// Close closes the connection, at once or when it has lingered.
 func (c *conn) Close() error {
 	c.mu.Lock()
 	first := !c.closed
 	c.closed = true
 	c.mu.Unlock()
-	if first {
-		c.front.forget(c)
-		c.front.peers.release(c.peer)
-		if c.proto != "" {
-			c.front.hooks.connections(c.proto, -1)
-		}
+	if !first {
+		return net.ErrClosed
+	}
+	// Before it is forgotten: at every moment Drain knows it as one or the other.
+	lingers := c.front.linger(c)
+	c.front.forget(c)
+	c.front.peers.release(c.peer)
+	if c.proto != "" {
+		c.front.hooks.connections(c.proto, -1)
+	}
+	if lingers {
+		return nil
 	}
 	return c.Conn.Close()
 }

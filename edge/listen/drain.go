@@ -3,6 +3,8 @@ package listen
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 )
@@ -29,7 +31,8 @@ func (e *CutError) Error() string {
 //  2. After Config.Promise the sockets stop to accept.
 //  3. For as long again, who has just connected may ask; then connections without a request are closed,
 //     and HTTP/2 and HTTP/3 ones of the time since the first step get their GOAWAY.
-//  4. Requests in a handler go on until they end or ctx is done.
+//  4. Requests in a handler go on until they end or ctx is done, and their TCP connections until the client
+//     has closed, which tells that the answer has arrived.
 //  5. What is left is cut; then the error is a *CutError which says how much it was.
 //
 // A request that crosses a GOAWAY on its way is refused in a manner that tells the client to repeat
@@ -71,6 +74,7 @@ func (f *Front) Drain(ctx context.Context) error {
 		case <-time.After(max(promise, 0)):
 		case <-ctx.Done():
 		}
+		f.waitTails(ctx)
 	}
 	cancel()
 	going.Wait()
@@ -144,13 +148,13 @@ func (f *Front) Close() error {
 		f.mu.Lock()
 		f.shut = true
 		g := f.current
-		open := make([]*conn, 0, len(f.conns))
-		for c := range f.conns {
-			open = append(open, c)
-		}
+		open, tails := slices.Collect(maps.Keys(f.conns)), slices.Collect(maps.Keys(f.tails))
 		f.mu.Unlock()
 		for _, c := range open {
 			c.Close()
+		}
+		for _, c := range tails {
+			c.Conn.Close()
 		}
 		over, cancel := context.WithCancel(context.Background())
 		cancel()

@@ -35,6 +35,7 @@ type Front struct {
 	draining atomic.Bool
 	active   atomic.Int64  // requests in a handler
 	quiet    chan struct{} // told when active falls to zero while draining
+	fewer    chan struct{} // told when a connection or a tail is gone
 	stop     chan struct{} // closed by Close
 	stopOnce sync.Once
 	loops    sync.WaitGroup // accept loops, handshakes, QUIC connections
@@ -42,7 +43,8 @@ type Front struct {
 	mu      sync.Mutex
 	current *generation
 	conns   map[*conn]struct{}
-	shut    bool // no connection is taken any more
+	tails   map[*conn]struct{} // closed, but for the peer's side
+	shut    bool               // no connection is taken any more
 }
 
 // Listen binds every address of cfg, and serves none of them yet. Its error says which
@@ -57,8 +59,10 @@ func Listen(cfg Config) (*Front, error) {
 		hooks:  &cfg.Hooks,
 		log:    cfg.Logger,
 		quiet:  make(chan struct{}, 1),
+		fewer:  make(chan struct{}, 1),
 		stop:   make(chan struct{}),
 		conns:  make(map[*conn]struct{}),
+		tails:  make(map[*conn]struct{}),
 	}
 	if f.log == nil {
 		f.log = slog.New(slog.DiscardHandler)
@@ -215,6 +219,7 @@ func (f *Front) forget(c *conn) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	delete(f.conns, c)
+	f.tellFewer()
 }
 
 // h1Server returns an HTTP/1.1 server; its connections are gates.
@@ -223,7 +228,6 @@ func (f *Front) h1Server(h http.Handler) *http.Server {
 	p.SetHTTP1(true)
 	s := f.server(h)
 	s.Protocols = &p
-	s.ConnContext = gateContext
 	s.ConnState = func(c net.Conn, st http.ConnState) {
 		if g := gateOf(c); g != nil {
 			g.state(st)
@@ -237,6 +241,7 @@ func (f *Front) server(h http.Handler) *http.Server {
 	return &http.Server{
 		Handler:                      &guard{front: f, next: h},
 		DisableGeneralOptionsHandler: true, // "OPTIONS *" is the handler's, as on HTTP/3
+		ConnContext:                  connContext,
 		ReadHeaderTimeout:            f.limits.HeaderTime,
 		IdleTimeout:                  f.limits.Idle,
 		MaxHeaderBytes:               f.limits.HeaderBytes + headerSlack,

@@ -10,8 +10,8 @@ import (
 	"golang.org/x/net/http/httpguts"
 )
 
-// connKey is the context key of the connection a request came on: a *gate or a *quicConn.
-// HTTP/2 requests have none.
+// connKey is the context key of the connection a request came on: a *gate (HTTP/1.1), a *conn (HTTP/2)
+// or a *quicConn.
 type connKey struct{}
 
 // A guard looks at each request before the handler does, the same way for all protocols.
@@ -30,6 +30,9 @@ func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case *gate:
 		h1 = c
 		h1.served.Store(true)
+		defer c.own.answered()
+	case *conn:
+		defer c.answered()
 	case *quicConn:
 		c.enter()
 		defer c.leave()

@@ -56,9 +56,15 @@ func (s *site) Close() error {
 // Addr is asked by net/http for nothing that matters here.
 func (s *site) Addr() net.Addr { return &net.TCPAddr{} }
 
-// gateContext puts the connection where the guard finds it.
-func gateContext(ctx context.Context, c net.Conn) context.Context {
-	return context.WithValue(ctx, connKey{}, gateOf(c))
+// connContext puts the connection where the guard finds it.
+func connContext(ctx context.Context, c net.Conn) context.Context {
+	if g := gateOf(c); g != nil {
+		return context.WithValue(ctx, connKey{}, g)
+	}
+	if t, ok := c.(*tls.Conn); ok {
+		return context.WithValue(ctx, connKey{}, t.NetConn())
+	}
+	return ctx
 }
 
 // acceptPause is how long accepting rests after an error such as no free file descriptor.
