@@ -35,7 +35,11 @@ e2e: bin/hither ## the real programs against real peers (wget, curl, h2spec, ...
 	$(GO) test -c -tags e2e -o bin/e2e.test ./deploy/e2e
 	cd deploy/e2e && ../../bin/e2e.test -test.v -test.timeout 20m
 
+image: ## the container image `hither`, for deploy/compose with HITHER_TARGET=prebuilt
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.commit=$(COMMIT)' -o bin/image/hither ./deploy/hither
+	docker build --target prebuilt -t hither -f deploy/compose/Dockerfile .
+
 clean: ## remove what was built (a network's state stays)
 	rm -rf bin
 
-.PHONY: help build run check test e2e clean
+.PHONY: help build run check test e2e image clean
