@@ -19,6 +19,7 @@ const (
 	aliasStale   = 30             // seconds such an answer may be kept (RFC 8767 section 4)
 	aliasTimeout = 5 * time.Second
 	aliasRecords = 32 // kept of one answer
+	aliasAtOnce  = 16 // look-ups under way: sockets, and what is asked of the resolvers when the server starts
 )
 
 // aliases keeps the addresses of ALIAS targets, looked up before anybody asks, so that a question never waits for another
@@ -27,6 +28,7 @@ type aliases struct {
 	now     func() time.Time
 	resolve func(ctx context.Context, name string, qtype uint16) ([]dns.RR, error)
 	looked  func(result string)
+	turn    chan struct{} // has room for aliasAtOnce
 
 	mu    sync.Mutex
 	known map[aliasKey]*aliasEntry
@@ -47,6 +49,12 @@ type aliasEntry struct {
 	failed bool // since then
 	rrs    []dns.RR
 	at     time.Time // of the answer
+}
+
+func newAliases(now func() time.Time, resolve func(context.Context, string, uint16) ([]dns.RR, error), looked func(string)) *aliases {
+	return &aliases{
+		now: now, resolve: resolve, looked: looked, turn: make(chan struct{}, aliasAtOnce), known: make(map[aliasKey]*aliasEntry),
+	}
 }
 
 // set keeps just these targets from now on; none after close.
@@ -89,9 +97,15 @@ func (a *aliases) close() {
 // follow looks one target up until ctx ends.
 func (a *aliases) follow(ctx context.Context, key aliasKey, e *aliasEntry) {
 	for {
+		select {
+		case a.turn <- struct{}{}:
+		case <-ctx.Done():
+			return
+		}
 		asking, cancel := context.WithTimeout(ctx, aliasTimeout)
 		rrs, err := a.resolve(asking, key.target, key.qtype)
 		cancel()
+		<-a.turn
 		if ctx.Err() != nil {
 			return
 		}

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"slices"
 	"sync"
@@ -25,7 +26,7 @@ type resolver struct {
 func newResolver(t *testing.T, reply func(transport string, m *dns.Msg)) *resolver {
 	t.Helper()
 	r := &resolver{asked: make(map[string]int), reply: reply}
-	pc, err := net.ListenPacket("udp", "127.37.8.1:0")
+	pc, err := net.ListenPacket("udp", "127.53.8.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -161,7 +162,7 @@ func TestAliasAnswers(t *testing.T) {
 		{"by-cname.hither.test.", []string{"by-cname.hither.test. 20 IN A 192.0.2.7", "by-cname.hither.test. 60 IN A 192.0.2.8"}},
 		{"by-cut.hither.test.", []string{"by-cut.hither.test. 20 IN A 192.0.2.7", "by-cut.hither.test. 60 IN A 192.0.2.8"}},
 		{"by-zones.hither.test.", []string{"by-zones.hither.test. 60 IN A 192.0.2.99"}},
-		{"back.hither.test.", []string{"back.hither.test. 20 IN A 127.37.1.1"}},
+		{"back.hither.test.", []string{"back.hither.test. 20 IN A 127.53.1.1"}},
 		{"chain.hither.test.", []string{"chain.hither.test. 300 IN CNAME app.hither.test.", "app.hither.test. 20 IN A 192.0.2.7", "app.hither.test. 300 IN A 192.0.2.8"}},
 	} {
 		m := asksUDP(t, h.addr, c.name)
@@ -184,43 +185,56 @@ func TestAliasAnswers(t *testing.T) {
 // Looked up before anybody asks, again when the TTL is over, and kept for a day when that fails.
 func TestAliasTimes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex // for the race detector; the bubble's steps are one after the other
 		var asked []time.Time
 		var fails error
 		ttl := "300"
 		counted := map[string]int{}
-		a := &aliases{
-			now: time.Now, known: make(map[aliasKey]*aliasEntry), looked: func(result string) { counted[result]++ },
-			resolve: func(_ context.Context, name string, qtype uint16) ([]dns.RR, error) {
-				if qtype == dns.TypeAAAA {
-					return nil, nil
-				}
-				asked = append(asked, time.Now())
-				if fails != nil {
-					return nil, fails
-				}
-				return rrs(t, name+" "+ttl+" A 192.0.2.7"), nil
-			},
+		says := func(err error, seconds string) {
+			mu.Lock()
+			defer mu.Unlock()
+			fails, ttl = err, seconds
 		}
+		looks := func() []time.Time {
+			synctest.Wait()
+			mu.Lock()
+			defer mu.Unlock()
+			return slices.Clone(asked)
+		}
+		a := newAliases(time.Now, func(_ context.Context, name string, qtype uint16) ([]dns.RR, error) {
+			if qtype == dns.TypeAAAA {
+				return nil, nil
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			asked = append(asked, time.Now())
+			if fails != nil {
+				return nil, fails
+			}
+			return rrs(t, name+" "+ttl+" A 192.0.2.7"), nil
+		}, func(result string) {
+			mu.Lock()
+			defer mu.Unlock()
+			counted[result]++
+		})
 		defer a.close()
 		if _, ok := a.answer("app.example.net.", dns.TypeA); ok {
 			t.Error("an answer before a look-up")
 		}
 		a.set([]string{"App.example.net."})
 		a.set([]string{"app.example.net."}) // which it has
-		synctest.Wait()
-		begin := asked[0]
+		begin := looks()[0]
 		got, ok := a.answer("app.example.NET.", dns.TypeA)
-		if !ok || len(got) != 1 || got[0].Header().Ttl != 300 || len(asked) != 1 {
-			t.Fatal(got, ok, asked)
+		if !ok || len(got) != 1 || got[0].Header().Ttl != 300 || len(looks()) != 1 {
+			t.Fatal(got, ok, looks())
 		}
 		if got, ok = a.answer("app.example.net.", dns.TypeAAAA); !ok || len(got) != 0 {
 			t.Error(got, ok)
 		}
-		fails = errors.New("SERVFAIL")
+		says(errors.New("SERVFAIL"), "")
 		time.Sleep(310 * time.Second) // of the bubble's clock
-		synctest.Wait()
-		if len(asked) != 4 || asked[1].Sub(begin) != 300*time.Second || asked[2].Sub(asked[1]) != aliasSoonest {
-			t.Error(asked)
+		if l := looks(); len(l) != 4 || l[1].Sub(begin) != 300*time.Second || l[2].Sub(l[1]) != aliasSoonest {
+			t.Error(l)
 		}
 		if got, ok = a.answer("app.example.net.", dns.TypeA); !ok || got[0].Header().Ttl != aliasStale {
 			t.Error("the last answer is not kept for a short time", got, ok)
@@ -233,23 +247,59 @@ func TestAliasTimes(t *testing.T) {
 		if _, ok = a.answer("app.example.net.", dns.TypeA); ok {
 			t.Error("an answer of more than a day ago")
 		}
-		fails, ttl = nil, "0"
+		says(nil, "0")
 		time.Sleep(3 * aliasSoonest)
-		synctest.Wait()
 		if got, ok = a.answer("app.example.net.", dns.TypeA); !ok || got[0].Header().Ttl != 0 {
 			t.Error(got, ok)
 		}
-		if n := len(asked); asked[n-1].Sub(asked[n-2]) != aliasSoonest {
+		l := looks()
+		if n := len(l); l[n-1].Sub(l[n-2]) != aliasSoonest {
 			t.Error("a TTL of 0 is asked for all the time")
 		}
-		n := len(asked)
 		a.set(nil)
 		time.Sleep(time.Hour)
-		if _, ok = a.answer("app.example.net.", dns.TypeA); ok || len(asked) != n {
+		if _, ok = a.answer("app.example.net.", dns.TypeA); ok || len(looks()) != len(l) {
 			t.Error("a target that is in no zone any more is looked up")
 		}
 		if counted["done"] == 0 || counted["failed"] == 0 {
 			t.Error(counted)
+		}
+	})
+}
+
+// Thousands of targets are not asked for at once, and a resolver that says nothing holds up no end.
+func TestAliasTurns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		now, most, total := 0, 0, 0
+		a := newAliases(time.Now, func(ctx context.Context, _ string, _ uint16) ([]dns.RR, error) {
+			mu.Lock()
+			now++
+			total++
+			most = max(most, now)
+			mu.Unlock()
+			<-ctx.Done()
+			mu.Lock()
+			defer mu.Unlock()
+			now--
+			return nil, ctx.Err()
+		}, func(string) {})
+		var targets []string
+		for i := range 1000 {
+			targets = append(targets, fmt.Sprintf("t%d.example.net.", i))
+		}
+		a.set(targets)
+		time.Sleep(2000/aliasAtOnce*aliasTimeout + time.Second) // of the bubble
+		synctest.Wait()
+		mu.Lock()
+		if most != aliasAtOnce || total < 2000 {
+			t.Errorf("%d at once, %d in all", most, total)
+		}
+		mu.Unlock()
+		a.close()
+		a.set(targets)
+		if len(a.known) > 0 {
+			t.Error("look-ups after the end")
 		}
 	})
 }

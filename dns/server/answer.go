@@ -138,12 +138,11 @@ func (r *reply) pack(tr transport, b []byte) []byte {
 			limit = min(r.q.edns.size, maxUDP)
 		}
 	}
-	r.Compress = true
-	if !r.glue && r.Len()+r.optLen() > limit {
+	if !r.fits(limit-r.optLen()) && !r.glue {
 		r.Extra = nil // that they are missing is no truncation (RFC 2181 section 9), but for glue (RFC 9471 section 3)
 	}
 	r.opt()
-	if r.Len() > limit {
+	if !r.fits(limit) {
 		// What is left of a record set would be taken for the whole by some: send none (RFC 2181 section 9).
 		r.Answer, r.Ns, r.Extra, r.Truncated = nil, nil, nil, true
 		r.opt()
@@ -159,6 +158,22 @@ func (r *reply) pack(tr transport, b []byte) []byte {
 	}
 	return out
 }
+
+// fits reports whether the reply has at most so many bytes, and has names compressed from now on. How long it is without that costs
+// little to know, and is mostly enough; so is the number of records, where a name has thousands.
+func (r *reply) fits(limit int) bool {
+	if (len(r.Answer)+len(r.Ns)+len(r.Extra))*leastRecord > limit {
+		r.Compress = true
+		return false
+	}
+	r.Compress = false
+	small := r.Len() <= limit
+	r.Compress = true
+	return small || r.Len() <= limit
+}
+
+// leastRecord is a record of no data at the root.
+const leastRecord = 11
 
 // optLen is what opt adds.
 func (r *reply) optLen() int {

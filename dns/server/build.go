@@ -34,7 +34,7 @@ func bindAddresses(s *deploy.Server) []netip.AddrPort {
 
 // Limits of the files a network names, so that a wrong path is an error and not the end of the machine's memory.
 const (
-	mostZoneFile = 256 << 20
+	mostZoneFile = 64 << 20 // what dns/zone takes
 	mostDatabase = 1 << 30
 )
 

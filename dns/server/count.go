@@ -1,14 +1,12 @@
 package server
 
 import (
+	"slices"
 	"strconv"
-	"sync"
 	"sync/atomic"
 
 	"github.com/miekg/dns"
 	"github.com/prometheus/client_golang/prometheus"
-
-	"hither/dns/steer"
 )
 
 // A transport is how a question came.
@@ -30,7 +28,7 @@ const (
 )
 
 // countedTypes are the values of the label qtype; every other type is "other".
-var countedTypes = []uint16{
+var countedTypes = [...]uint16{
 	dns.TypeA, dns.TypeAAAA, dns.TypeANY, dns.TypeCAA, dns.TypeCNAME, dns.TypeDNSKEY, dns.TypeDS, dns.TypeHTTPS,
 	dns.TypeMX, dns.TypeNS, dns.TypePTR, dns.TypeSOA, dns.TypeSRV, dns.TypeSVCB, dns.TypeTXT,
 }
@@ -49,13 +47,10 @@ type counters struct {
 	revision prometheus.Gauge
 
 	served atomic.Int64
-	ready  sync.Map // children of queries and answers, by queryKey and pickKey: a look-up by labels costs as much as an answer
-}
 
-type queryKey struct {
-	tr    transport
-	qtype uint16
-	rcode int
+	// known are the children of queries by transport, place in countedTypes (beyond it: other) and rcode, once there was such an
+	// answer: to find one by its labels costs a tenth of an answer.
+	known [2][len(countedTypes) + 1][dns.RcodeBadVers + 1]atomic.Pointer[prometheus.Counter]
 }
 
 // register makes the metrics by the names of the README.
@@ -93,22 +88,18 @@ func (c *counters) register(r prometheus.Registerer) {
 // answered counts a reply.
 func (c *counters) answered(tr transport, qtype uint16, rcode int) {
 	c.served.Add(1)
-	key := queryKey{tr, qtype, rcode}
-	if known, ok := c.ready.Load(key); ok {
-		known.(prometheus.Counter).Inc()
-		return
+	at, word := len(countedTypes), "other"
+	if i := slices.Index(countedTypes[:], qtype); i >= 0 {
+		at, word = i, dns.TypeToString[qtype]
 	}
-	counter := c.queries.WithLabelValues(tr.String(), typeWord(qtype), rcodeWord(rcode))
-	if typeWord(qtype) != "other" { // else the table would hold whatever clients ask
-		c.ready.Store(key, counter)
+	known := &c.known[tr][at][rcode]
+	counter := known.Load()
+	if counter == nil {
+		found := c.queries.WithLabelValues(tr.String(), word, rcodeWord(rcode))
+		counter = &found
+		known.Store(counter)
 	}
-	counter.Inc()
-}
-
-// A pickKey is a PoP that stood in an answer, and why.
-type pickKey struct {
-	pop    string
-	reason steer.Reason
+	(*counter).Inc()
 }
 
 // steered counts the PoPs of an answer.
@@ -117,13 +108,7 @@ func (c *counters) steered(w *world, ch *choice) {
 	for _, a := range ch.picked {
 		allDown = allDown || a.AllDown
 		for _, pop := range a.PoPs {
-			key := pickKey{w.pops.list[pop].name, a.Reason}
-			counter, ok := c.ready.Load(key)
-			if !ok {
-				counter = c.answers.WithLabelValues(key.pop, string(key.reason))
-				c.ready.Store(key, counter)
-			}
-			counter.(prometheus.Counter).Inc()
+			c.answers.WithLabelValues(w.pops.list[pop].name, string(a.Reason)).Inc()
 		}
 	}
 	if allDown {
@@ -141,15 +126,6 @@ func (c *counters) probed(pop string, err error) {
 }
 
 func (c *counters) dropped(reason string) { c.drops.WithLabelValues(reason).Inc() }
-
-func typeWord(t uint16) string {
-	for _, known := range countedTypes {
-		if t == known {
-			return dns.TypeToString[t]
-		}
-	}
-	return "other"
-}
 
 // rcodeWord names a code. There are as many as this server sends.
 func rcodeWord(r int) string {

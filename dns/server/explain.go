@@ -5,6 +5,7 @@ import (
 	"math"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/miekg/dns"
@@ -178,23 +179,29 @@ func (s *Server) Explain(name string, qtype uint16, client netip.Prefix, resolve
 	}
 	x.Place = t.choice.place()
 	for _, family := range families(qtype) {
-		d := w.pops.now.Explain(t.steered.question(&t.choice, family))
-		if len(d.PoPs) == 0 && family != families(qtype)[len(families(qtype))-1] {
-			continue // the other family has the hints
-		}
-		x.Answer.AllDown, x.Reason = d.AllDown, d.Reason.Text()
-		for _, i := range d.PoPs {
-			x.Answer.PoPs = append(x.Answer.PoPs, w.pops.list[i].name)
-		}
-		for _, c := range d.Candidates {
-			x.Candidates = append(x.Candidates, candidate(c))
-		}
-		break
+		x.decided(w, w.pops.now.Explain(t.steered.question(&t.choice, family)))
 	}
 	if !t.choice.told {
 		x.Reason += "; the place is the resolver's, for it told no client subnet"
 	}
 	return x, nil
+}
+
+// decided adds what was decided for one family. An HTTPS record has hints of both: its candidates and reason are those of the
+// first family that has a PoP, its PoPs those of either.
+func (x *Explanation) decided(w *world, d steer.Decision) {
+	if len(x.Answer.PoPs) == 0 {
+		x.Reason, x.Candidates = d.Reason.Text(), []Candidate{}
+		for _, c := range d.Candidates {
+			x.Candidates = append(x.Candidates, candidate(c))
+		}
+	}
+	x.Answer.AllDown = x.Answer.AllDown || d.AllDown
+	for _, i := range d.PoPs {
+		if name := w.pops.list[i].name; !slices.Contains(x.Answer.PoPs, name) {
+			x.Answer.PoPs = append(x.Answer.PoPs, name)
+		}
+	}
 }
 
 // plainReason says why a name that is not steered is answered as it is.
@@ -206,7 +213,7 @@ func plainReason(w *world, r *reply) string {
 	case r.Rcode == dns.RcodeNameError:
 		return "there is no such name in zone " + z.Name()
 	case r.Rcode == dns.RcodeServerFailure:
-		return "the target of its ALIAS could not be looked up"
+		return "the target of its ALIAS could not be looked up, or leads back to it"
 	case r.Rcode == dns.RcodeSuccess && !r.Authoritative:
 		return "zone " + z.Name() + " delegates the name to other servers"
 	case r.Rcode == dns.RcodeSuccess && len(r.Answer) == 0:

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"strings"
 	"sync"
 	"time"
 )
@@ -112,6 +113,8 @@ func (p *prober) probe(ctx context.Context, t target) error {
 	for {
 		resp, err := http.ReadResponse(answer, r)
 		switch {
+		case err != nil && strings.HasSuffix(err.Error(), certificateRequired.Error()):
+			return nil // it has shown its own, and that it works
 		case err != nil:
 			return t.ended(ctx, err)
 		case resp.StatusCode/100 == 1: // interim; what they may take is bounded
@@ -122,6 +125,9 @@ func (p *prober) probe(ctx context.Context, t target) error {
 		}
 	}
 }
+
+// certificateRequired is what an edge says where a site wants its clients to have certificates (RFC 8446 section 6.2).
+const certificateRequired = tls.AlertError(116)
 
 // probeAnswer is how many bytes of an answer are read, as much as its head may have.
 const probeAnswer = 16 << 10

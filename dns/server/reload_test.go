@@ -161,7 +161,7 @@ func popOf(m *dns.Msg) string {
 	if len(m.Answer) != 1 {
 		return ""
 	}
-	return map[string]string{"127.37.1.1": "fra", "127.37.1.3": "sin"}[m.Answer[0].(*dns.A).A.String()]
+	return map[string]string{"127.53.1.1": "fra", "127.53.1.3": "sin"}[m.Answer[0].(*dns.A).A.String()]
 }
 
 // holds asks the server itself for what it must have now.
@@ -270,7 +270,7 @@ func TestReloadSockets(t *testing.T) {
 	n := parsed(t, localFile(t))
 	conf := &n.DNS.Servers[0]
 	conf.Port, conf.Metrics = h.network.DNS.Servers[0].Port+1, 0
-	conf.Addresses = append(conf.Addresses, addr("127.37.0.9"))
+	conf.Addresses = append(conf.Addresses, addr("127.53.0.9"))
 	if err := h.server.Reload(n); err != nil {
 		t.Fatal(err)
 	}
@@ -322,7 +322,7 @@ func TestReloadKeepsHealth(t *testing.T) {
 	}
 	fails("iad")
 	fails("iad")
-	if !strings.Contains(strings.Join(s.Status().Nodes[0].Problems, "\n"), "PoP iad is down at 127.37.1.2:8443: connection refused") {
+	if !strings.Contains(strings.Join(s.Status().Nodes[0].Problems, "\n"), "PoP iad is down at 127.53.1.2:8443: connection refused") {
 		t.Error("a reload began to count anew", s.Status().Nodes[0].Problems)
 	}
 	again(func(n *deploy.Network) { n.DNS.Probe.Fall = 5 })

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -225,6 +226,9 @@ func (p *player) ask(words, below []string) {
 	if err := reply.Unpack(raw); err != nil {
 		p.fatal("unpack the answer: %v", err)
 	}
+	if has := reply.IsEdns0() != nil; words[0] == "ask" && has != asksEDNS(words[:split]) || slices.Contains(want, "edns") && !has || slices.Contains(want, "noedns") && has {
+		p.fatal("OPT record: %v\n%v", has, &reply)
+	}
 	if got := describe(&reply, msg); strings.Join(got, " ") != strings.Join(plainFlags(want), " ") {
 		p.fatal("got %q, want %q\n%v", got, plainFlags(want), &reply)
 	}
@@ -249,6 +253,14 @@ func (p *player) ask(words, below []string) {
 	}
 }
 
+// asksEDNS reports whether the question of `ask` has an OPT record.
+func asksEDNS(words []string) bool {
+	return slices.ContainsFunc(words, func(w string) bool {
+		key, _, _ := strings.Cut(w, "=")
+		return slices.Contains([]string{"client", "edns", "version", "option", "do"}, key)
+	})
+}
+
 func option(words []string, key string) string {
 	for _, w := range words {
 		if v, ok := strings.CutPrefix(w, key+"="); ok {
@@ -260,7 +272,7 @@ func option(words []string, key string) string {
 
 func plainFlags(words []string) (out []string) {
 	for _, w := range words {
-		if !strings.Contains(w, "=") {
+		if !strings.Contains(w, "=") && w != "edns" && w != "noedns" {
 			out = append(out, w)
 		}
 	}

@@ -85,10 +85,7 @@ func New(o Options) (_ *Server, err error) {
 	}()
 	s.metrics = ops.NewMetrics("dns-" + o.Name)
 	s.count.register(s.metrics)
-	s.aliases = &aliases{
-		now: o.Now, resolve: lookup(o.Resolvers), known: make(map[aliasKey]*aliasEntry),
-		looked: func(result string) { s.count.aliases.WithLabelValues(result).Inc() },
-	}
+	s.aliases = newAliases(o.Now, lookup(o.Resolvers), func(result string) { s.count.aliases.WithLabelValues(result).Inc() })
 	roots, err := o.Identity.SiteRoots()
 	if err != nil {
 		return nil, err

@@ -124,6 +124,7 @@ func (t *tcpSocket) talk(s *Server, c *tcpConn) {
 	defer t.release(c)
 	r := bufio.NewReaderSize(c, 1024)
 	var in, out []byte
+	room := make([]byte, 0, maxUDP)
 	for {
 		c.next(t.limits.message)
 		var length [2]byte
@@ -148,13 +149,13 @@ func (t *tcpSocket) talk(s *Server, c *tcpConn) {
 			s.count.dropped(dropCut)
 			return
 		}
-		reply := s.answer(in[:n], c.peer, overTCP, out[:0])
+		reply := s.answer(in[:n], c.peer, overTCP, room)
 		if reply == nil {
 			return // whoever sends responses to a server is no client
 		}
 		c.SetWriteDeadline(time.Now().Add(t.limits.write))
-		whole := net.Buffers{binary.BigEndian.AppendUint16(nil, uint16(len(reply))), reply}
-		if _, err := whole.WriteTo(c); err != nil {
+		out = append(binary.BigEndian.AppendUint16(out[:0], uint16(len(reply))), reply...)
+		if _, err := c.Write(out); err != nil { // one segment for both (RFC 7766 section 8)
 			s.count.dropped(dropUnread)
 			return
 		}

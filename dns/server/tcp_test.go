@@ -7,10 +7,13 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/miekg/dns"
+	"golang.org/x/sys/unix"
 )
 
 // asked is a question for A of a name, with an id.
@@ -143,10 +146,8 @@ func TestTCPStream(t *testing.T) {
 	}
 }
 
-func TestTCPLimits(t *testing.T) {
-	h := newHouse(t, localFile(t), func(o *Options) {
-		o.limits = limits{message: 40 * time.Millisecond, write: 40 * time.Millisecond, perAddress: 3, last: time.Millisecond}
-	})
+func TestTCPTimes(t *testing.T) {
+	h := newHouse(t, localFile(t), func(o *Options) { o.limits = limits{message: 40 * time.Millisecond, last: time.Millisecond} })
 
 	// Half a message, and half a length, in the time for one.
 	for _, b := range [][]byte{{0}, framed(asked(t, "www.hither.test.", 1))[:20]} {
@@ -177,12 +178,20 @@ func TestTCPLimits(t *testing.T) {
 		t.Errorf("%v cut", n)
 	}
 
-	// A length beyond any question: what was asked before is answered.
-	conn = h.dial(t)
-	send(t, conn, framed(asked(t, "ns1.hither.test.", 2), make([]byte, maxQuery+1)))
-	answered(t, conn, 2, dns.RcodeSuccess)
-	ends(t, conn)
+}
+
+func TestTCPLimits(t *testing.T) {
+	h := newHouse(t, testdata(t, "records.yaml"), func(o *Options) { o.limits = limits{perAddress: 3, last: time.Millisecond} })
+
+	// A length beyond any question: what was asked before is answered, though the client reads it long after.
+	slow := h.narrow(t)
+	send(t, slow, framed(append(slices.Repeat([][]byte{askedBig(t)}, 16), make([]byte, maxQuery+1))...))
 	h.waitMetric(t, dropped(dropOversized), 1)
+	h.waitConnections(t, 0)
+	for range 16 {
+		answered(t, slow, 77, dns.RcodeSuccess)
+	}
+	ends(t, slow)
 
 	// One more than an address may have; when one is gone there is room.
 	h.waitConnections(t, 0)
@@ -198,7 +207,7 @@ func TestTCPLimits(t *testing.T) {
 	}
 	three[0].Close()
 	h.waitConnections(t, 2)
-	conn = h.dial(t)
+	conn := h.dial(t)
 	send(t, conn, framed(asked(t, "ns1.hither.test.", 5)))
 	answered(t, conn, 5, dns.RcodeSuccess)
 }
@@ -213,18 +222,38 @@ func (h *house) waitConnections(t *testing.T, most int64) {
 	}
 }
 
-// A client that asks and never reads costs its connection for the time of one write.
-func TestTCPUnread(t *testing.T) {
-	h := newHouse(t, testdata(t, "records.yaml"), func(o *Options) { o.limits = limits{write: 20 * time.Millisecond, last: time.Millisecond} })
-	conn := h.dial(t)
-	conn.SetReadBuffer(4096)
-	m := new(dns.Msg)
-	m.SetQuestion("big.hither.test.", dns.TypeTXT)
+// narrow is a connection whose client takes little before it reads.
+func (h *house) narrow(t *testing.T) net.Conn {
+	t.Helper()
+	d := net.Dialer{Control: func(_, _ string, c syscall.RawConn) error { // before the window is told
+		return c.Control(func(fd uintptr) { unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, 4096) })
+	}}
+	conn, err := d.DialContext(t.Context(), "tcp", h.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	conn.SetDeadline(time.Now().Add(20 * time.Second))
+	return conn
+}
+
+// askedBig is a question whose answer takes two kilobytes.
+func askedBig(t *testing.T) []byte {
+	t.Helper()
+	m := new(dns.Msg).SetQuestion("big.hither.test.", dns.TypeTXT)
+	m.Id = 77
 	b, err := m.Pack()
 	if err != nil {
 		t.Fatal(err)
 	}
-	many := framed(b, b, b, b, b, b, b, b, b, b, b, b, b, b, b, b)
+	return b
+}
+
+// A client that asks and never reads costs its connection for the time of one write.
+func TestTCPUnread(t *testing.T) {
+	h := newHouse(t, testdata(t, "records.yaml"), func(o *Options) { o.limits = limits{write: 20 * time.Millisecond, last: time.Millisecond} })
+	conn := h.narrow(t)
+	many := framed(slices.Repeat([][]byte{askedBig(t)}, 16)...)
 	sent := 0
 	for {
 		n, err := conn.Write(many)
@@ -240,12 +269,23 @@ func TestTCPUnread(t *testing.T) {
 	}
 }
 
-// A stop answers what was sent before it, and waits neither for idle clients nor for half a message.
+// A stop answers what was sent before it, and waits neither for idle clients nor for half a message, nor for one that asks on and on
+// and never reads.
 func TestTCPDrain(t *testing.T) {
-	const last = 100 * time.Millisecond
-	h := newHouse(t, localFile(t), func(o *Options) { o.limits = limits{last: last} })
-	idle, half, asks, unread := h.dial(t), h.dial(t), h.dial(t), h.dial(t)
-	for i, c := range []*net.TCPConn{idle, half, asks, unread} {
+	const last = 400 * time.Millisecond
+	h := newHouse(t, testdata(t, "records.yaml"), func(o *Options) { o.limits = limits{last: last, write: last / 4, message: time.Hour} })
+	unread, many := h.narrow(t), framed(slices.Repeat([][]byte{askedBig(t)}, 16)...)
+	pumped := make(chan struct{})
+	go func() {
+		defer close(pumped)
+		for {
+			if _, err := unread.Write(many); err != nil {
+				return
+			}
+		}
+	}()
+	idle, half, asks := h.dial(t), h.dial(t), h.dial(t)
+	for i, c := range []*net.TCPConn{idle, half, asks} {
 		send(t, c, framed(asked(t, "ns1.hither.test.", uint16(i))))
 		answered(t, c, uint16(i), dns.RcodeSuccess)
 	}
@@ -264,6 +304,7 @@ func TestTCPDrain(t *testing.T) {
 		t.Error(err)
 	}
 	h.cancel = nil
+	<-pumped
 	if took := time.Since(begin); took < last || took > 50*last {
 		t.Errorf("the stop took %v", took)
 	}

@@ -35,7 +35,7 @@ type house struct {
 }
 
 // testNet is the /16 of this package's tests.
-const testNet = "127.37"
+const testNet = "127.53"
 
 // localFile is the network file of `hither up`, with a network on each of three continents.
 func localFile(t testing.TB) string {
