@@ -141,6 +141,12 @@ func loopback(own []netip.Addr) bool {
 	return len(own) > 0
 }
 
+// apart says that two sockets of a DNS server go together though one is on every address:
+// it opens [::] for IPv6 alone, so that 0.0.0.0 can stand beside it.
+func apart(a, b listener) bool {
+	return a.use == "dns" && b.use == "dns" && a.addr.Addr().Is4() != b.addr.Addr().Is4()
+}
+
 // checkListeners finds two that open the same address and port. Which nodes share a
 // machine the file does not say; those with an address in common do, and those with
 // nothing but loopback addresses. Each node is reported once for each other.
@@ -164,10 +170,11 @@ func (l *loader) checkListeners() {
 		a, clash := taken[s]
 		if !clash {
 			a, clash = wild[port]
+			clash = clash && !apart(a, b)
 		}
 		// Every address means every one of IPv4 and IPv6, as Go's net.Listen has it.
 		if b.addr.Addr().IsUnspecified() && !clash {
-			i := slices.IndexFunc(own, func(o listener) bool { return o.addr.Port() == b.addr.Port() })
+			i := slices.IndexFunc(own, func(o listener) bool { return o.addr.Port() == b.addr.Port() && !apart(o, b) })
 			if clash = i >= 0; clash {
 				a = own[i]
 			}
