@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"slices"
@@ -13,8 +14,9 @@ const window = 1 << 20
 
 // A chunk is a piece of the body. Bytes below len(data) never change.
 type chunk struct {
-	start int64
-	data  []byte
+	start    int64
+	data     []byte
+	reserved bool // cap(data) is part of what its fill holds
 }
 
 // Chunks start small where the length is unknown and double; most means that a large
@@ -66,94 +68,132 @@ func atEnd(body io.Reader) error {
 func (f *Fill) room(ctx context.Context) ([]byte, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.keep {
-		if why := f.over(); why != "" {
-			f.unkeep(why)
-		}
+	if f.keep && f.outgrown() {
+		f.unkeep(ReasonTooLarge)
 	}
-	for !f.keep {
-		slowest := f.trim()
-		if len(f.readers) == 0 {
-			return nil, context.Canceled
+	for {
+		ahead := int64(0)
+		if !f.keep {
+			ahead = f.size - f.trim()
+			if len(f.readers) == 0 {
+				return nil, context.Canceled
+			}
 		}
-		if f.size-slowest < window {
-			break
+		if ahead < window {
+			if tail := f.tail(); len(tail) < cap(tail) {
+				return tail[len(tail):cap(tail)], nil
+			}
+			// Where everybody has read everything it goes on without room: nobody else
+			// could make some for it.
+			n := f.nextChunk()
+			reserved := f.reserve(n)
+			if reserved || !f.keep && ahead == 0 {
+				f.chunks = append(f.chunks, chunk{f.size, make([]byte, 0, n), reserved})
+				return f.tail()[:n], nil
+			}
+			if f.keep {
+				f.unkeep(ReasonMemory)
+				continue
+			}
 		}
 		if err := f.waitForSlowest(ctx); err != nil {
 			return nil, err
 		}
 	}
-	if n := len(f.chunks); n > 0 {
-		if tail := f.chunks[n-1].data; len(tail) < cap(tail) {
-			return tail[len(tail):cap(tail)], nil
-		}
+}
+
+// tail returns the last chunk's bytes.
+func (f *Fill) tail() []byte {
+	if len(f.chunks) == 0 {
+		return nil
 	}
-	next := int64(firstChunk)
-	if n := len(f.chunks); n > 0 {
-		next = int64(cap(f.chunks[n-1].data)) * 2
+	return f.chunks[len(f.chunks)-1].data
+}
+
+// nextChunk is the size of the next chunk.
+func (f *Fill) nextChunk() int64 {
+	n := int64(firstChunk)
+	if tail := f.tail(); tail != nil {
+		n = int64(cap(tail)) * 2
 	}
 	if f.length >= 0 {
-		next = f.length - f.size
+		n = f.length - f.size
 	}
-	f.chunks = append(f.chunks, chunk{f.size, make([]byte, 0, min(next, mostChunk))})
-	tail := f.chunks[len(f.chunks)-1].data
-	return tail[:cap(tail)], nil
+	return min(n, mostChunk)
+}
+
+// reserve takes n bytes of the budget that all fills share.
+func (f *Fill) reserve(n int64) bool {
+	c := f.c
+	if c.held.Add(n) > c.filling {
+		c.held.Add(-n)
+		c.short.Store(int64(time.Since(c.began)) | 1) // not 0
+		return false
+	}
+	f.held += n
+	return true
 }
 
 // waitForSlowest waits until a reader has moved. The time for which somebody who has read
 // everything waits for somebody who has not is counted; when it passes the limit, those
-// who are a whole window behind are cut off. f.mu is held before and after.
+// who are a whole window behind are cut off. So are those who take nothing at all while
+// another fill finds no room: else two clients that stall could keep everybody else's
+// bodies from being stored. f.mu is held before and after.
 func (f *Fill) waitForSlowest(ctx context.Context) error {
 	held := false // a reader waits for another
 	for r := range f.readers {
 		held = held || r.pos == f.size
 	}
-	wake, began := f.wake, time.Now()
-	var limit <-chan time.Time
+	wake, began, patience := f.wake, time.Now(), f.c.patience
+	limit := patience
 	if held {
-		limit = time.After(max(0, f.c.patience-f.waited))
+		limit = max(0, patience-f.waited)
 	}
+	timer := time.NewTimer(limit)
 	f.mu.Unlock()
 	select {
 	case <-wake:
-	case <-limit:
+	case <-timer.C:
 	case <-ctx.Done():
 	}
+	timer.Stop()
 	f.mu.Lock()
 	if held {
 		f.waited += time.Since(began)
 	}
-	if f.waited >= f.c.patience {
+	if f.waited >= patience {
 		f.waited = 0
-		for r := range f.readers {
-			if f.size-r.pos >= window {
-				r.cut = true
-				delete(f.readers, r)
-			}
-		}
-		f.broadcast()
+		f.cut(func(r *Reader) bool { return f.size-r.pos >= window })
+	}
+	if f.c.wasShort(patience) {
+		f.cut(func(r *Reader) bool { return f.size-r.pos > mostChunk && time.Since(r.moved) >= patience })
 	}
 	return ctx.Err()
 }
 
-// over tells why what has come must not be kept any longer, or reserves the budget for
-// what is kept and returns "".
-func (f *Fill) over() Reason {
-	if f.object.Size()+f.size > f.c.store.MaxObject() || f.want.Policy.MaxObject > 0 && f.size > f.want.Policy.MaxObject {
-		return ReasonTooLarge
+// cut ends the readers that are too slow. f.mu is held.
+func (f *Fill) cut(slow func(*Reader) bool) {
+	before := len(f.readers)
+	for r := range f.readers {
+		if slow(r) {
+			r.cut = true
+			delete(f.readers, r)
+		}
 	}
-	// One chunk ahead, so that the budget is never passed by what is being read.
-	need := f.size + mostChunk
-	if f.length >= 0 {
-		need = min(need, f.length)
+	if len(f.readers) < before {
+		f.broadcast()
 	}
-	more := max(0, need-f.held)
-	if f.c.held.Add(more) > f.c.filling && more > 0 {
-		f.c.held.Add(-more)
-		return ReasonMemory
-	}
-	f.held += more
-	return ""
+}
+
+// wasShort reports whether a fill found no room within the last d.
+func (c *Cache) wasShort(d time.Duration) bool {
+	at := c.short.Load()
+	return at != 0 && time.Since(c.began)-time.Duration(at) <= d
+}
+
+// outgrown reports whether what has come is more than may be kept.
+func (f *Fill) outgrown() bool {
+	return f.object.Size()+f.size > f.c.store.MaxObject() || f.want.Policy.MaxObject > 0 && f.size > f.want.Policy.MaxObject
 }
 
 // unkeep turns to passing the body through: nobody joins any more. f.mu is held before
@@ -172,7 +212,6 @@ func (f *Fill) unkeep(why Reason) {
 		f.land(marker)
 	}()
 	f.keep = false
-	f.release()
 }
 
 // trim drops chunks that every reader has passed and returns the slowest position. A
@@ -186,6 +225,12 @@ func (f *Fill) trim() int64 {
 	n := 0
 	for n < len(f.chunks)-1 && f.chunks[n+1].start <= slowest {
 		n++
+	}
+	for _, c := range f.chunks[:n] {
+		if c.reserved {
+			f.held -= int64(cap(c.data))
+			f.c.held.Add(-int64(cap(c.data)))
+		}
 	}
 	f.chunks = slices.Delete(f.chunks, 0, n)
 	return slowest
@@ -205,14 +250,18 @@ func (f *Fill) grow(n int) {
 }
 
 // whole returns the object with its body, in chunks that waste little.
-func (o *Object) whole(chunks []chunk, size int64) *Object {
-	body := Body{chunks: make([][]byte, len(chunks)), size: size}
-	for i, c := range chunks {
-		body.chunks[i] = c.data
-	}
+func (f *Fill) whole() *Object {
+	o, chunks := f.object, f.chunks
 	if n := len(chunks); n > 0 {
-		if last := chunks[n-1].data; cap(last)-len(last) > int(size/32) {
-			body.chunks[n-1] = append(make([]byte, 0, len(last)), last...)
+		if last := &chunks[n-1]; cap(last.data)-len(last.data) > int(f.size/32) {
+			last.data = slices.Clip(bytes.Clone(last.data))
+		}
+	}
+	body := Body{size: f.size, large: f.c.loose.content(chunks)}
+	if body.large == nil {
+		body.chunks = make([][]byte, len(chunks))
+		for i, c := range chunks {
+			body.chunks[i] = c.data
 		}
 	}
 	return &Object{

@@ -17,11 +17,15 @@ import (
 // Config tells a Cache its limits. Zero values take the default named.
 type Config struct {
 	Store Store // where objects lie; required
-	// Filling bounds the bytes that all fills in flight hold together; a fill that
-	// finds no room goes on without being stored. Default 64 MiB.
+	// Filling bounds the bytes that all fills in flight hold together, for their readers
+	// as well as to be stored; a fill that finds no room goes on without being stored,
+	// two chunks of 64 KiB at a time. It also bounds, apart from those, the bytes of bodies
+	// that are still being read while no store has them any more: above it they are cut
+	// off, first what nobody has read from for longest. Default 64 MiB.
 	Filling int64
 	// Patience is how long in all the readers of a body that is not kept wait for ones
-	// slower than themselves, before those are cut off. Default 10 s.
+	// slower than themselves, before those are cut off, and how long a reader may take
+	// nothing while it holds what another fill found no room for. Default 10 s.
 	Patience time.Duration
 	// Now is the clock. Default time.Now.
 	Now func() time.Time
@@ -36,7 +40,10 @@ type Cache struct {
 	// patience: see Config.
 	patience time.Duration
 
-	held      atomic.Int64  // bytes in fills that are to be stored
+	held      atomic.Int64  // bytes that fills have reserved
+	began     time.Time     // what short counts from
+	short     atomic.Int64  // when a fill last found no room, in nanoseconds from began; 0 = never
+	loose     loose         // bodies that only readers hold
 	epochs    atomic.Uint64 // the newest Signpost's epoch
 	collapsed atomic.Uint64
 
@@ -48,7 +55,7 @@ type Cache struct {
 // New returns a cache over cfg.Store.
 func New(cfg Config) *Cache {
 	c := &Cache{
-		store: cfg.Store, now: cfg.Now, filling: cfg.Filling, patience: cfg.Patience,
+		store: cfg.Store, now: cfg.Now, filling: cfg.Filling, patience: cfg.Patience, began: time.Now(),
 		flights: make(map[Key]*Fill), fills: make(map[Key]map[*Fill]struct{}),
 	}
 	if c.now == nil {
@@ -60,6 +67,7 @@ func New(cfg Config) *Cache {
 	if c.filling == 0 {
 		c.filling = 64 << 20
 	}
+	c.loose = loose{limit: c.filling, table: make(map[*content]struct{})}
 	return c
 }
 

@@ -34,9 +34,9 @@ var (
 	ErrNotModified = errors.New("cache: origin sent 304 to an unconditional request")
 	// ErrLength: the body was not as long as its Content-Length said.
 	ErrLength = errors.New("cache: body length differs from content-length")
-	// ErrBehind: a reader was so slow that it held up the others of a body too large to
-	// be kept for it.
-	ErrBehind = errors.New("cache: reader is too far behind the others")
+	// ErrBehind: a reader was so slow that it held up the others of a body that is not
+	// kept for it, or held memory that others needed.
+	ErrBehind = errors.New("cache: reader is too far behind")
 
 	errExit = errors.New("cache: fill ended without a result")
 )
@@ -99,12 +99,13 @@ type Fill struct {
 	err      error          // Erred, or the body broke off
 	wait     time.Duration  // from the request to the field section
 
-	keep    bool // all chunks stay, to be stored at the end
-	held    int64
+	keep    bool  // all chunks stay, to be stored at the end
+	held    int64 // bytes of chunks that are reserved in Cache.held
 	length  int64 // Content-Length; -1 = unknown
 	size    int64 // bytes so far
 	done    bool  // nothing comes any more
 	chunks  []chunk
+	rest    *content // once done, in the place of chunks, unless those are few
 	readers map[*Reader]struct{}
 	waited  time.Duration // for which readers waited for slower ones
 }
@@ -214,7 +215,8 @@ func (f *Fill) rescue() {
 }
 
 // ask sends the request. A 304 refreshes the stored object and ask returns neither
-// response nor error; where the 304 speaks of something else it asks again for the whole.
+// response nor error; where the 304 speaks of something else, or of what was given up
+// meanwhile, it asks again for the whole.
 func (f *Fill) ask(ctx context.Context) (*http.Response, error) {
 	var validators http.Header
 	stale := f.want.Look.Object
@@ -234,7 +236,7 @@ func (f *Fill) ask(ctx context.Context) (*http.Response, error) {
 			return nil, ErrNotModified
 		}
 		received := f.c.now()
-		if o, why := f.want.Policy.refresh(stale, f.want.Request, resp.Header, f.start, received); o != nil {
+		if o, why := f.want.Policy.refresh(stale, f.want.Request, resp.Header, f.start, received); o != nil && (o.Body.large == nil || o.Body.large.there()) {
 			f.refreshed(o, why, received)
 			return nil, nil
 		}

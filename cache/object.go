@@ -53,6 +53,18 @@ type Object struct {
 // its references, so that a tier which applies changes late cannot bring it back.
 func (o *Object) Kill() { o.dead.Store(true) }
 
+// Keep tells the object that a store has it from now on; false where its body was given
+// up meanwhile, and there is nothing to keep. A store calls Drop once for each Keep, when
+// it gives up its reference: what is still being read then is accounted elsewhere.
+func (o *Object) Keep() bool { return o.Body.large == nil || o.Body.large.keep() }
+
+// Drop: see Keep.
+func (o *Object) Drop() {
+	if o.Body.large != nil {
+		o.Body.large.drop()
+	}
+}
+
 // Dead reports whether Kill was called. A store's Get treats a dead object as absent.
 func (o *Object) Dead() bool { return o.dead.Load() }
 
@@ -69,8 +81,9 @@ func (o *Object) Size() int64 {
 // A Body is a response's content in chunks, shared by all readers and never copied
 // for one. The zero Body is empty.
 type Body struct {
-	chunks [][]byte
+	chunks [][]byte // where large is nil
 	size   int64
+	large  *content // a fill's, of more than one chunk
 }
 
 // NewBody makes a Body of chunks, which it keeps: the caller must not write to them
@@ -87,11 +100,16 @@ func NewBody(chunks ...[]byte) Body {
 func (b Body) Len() int64 { return b.size }
 
 // Range calls yield with the pieces of n bytes from offset off, in order, until
-// yield returns false. Pieces are views into the body: they may be read only.
-func (b Body) Range(off, n int64, yield func([]byte) bool) {
+// yield returns false. Pieces are views into the body: they may be read only. The error
+// is nil or ErrBehind: nobody stores the body any more, too much was held by those who
+// still read such ones, and from this one nothing had been taken for longest.
+func (b Body) Range(off, n int64, yield func([]byte) bool) error {
+	if b.large != nil {
+		return b.rangeLarge(off, min(off+n, b.size), yield)
+	}
 	for _, c := range b.chunks {
 		if n <= 0 {
-			return
+			return nil
 		}
 		if off >= int64(len(c)) {
 			off -= int64(len(c))
@@ -104,9 +122,27 @@ func (b Body) Range(off, n int64, yield func([]byte) bool) {
 		}
 		n -= int64(len(piece))
 		if !yield(piece) {
-			return
+			return nil
 		}
 	}
+	return nil
+}
+
+func (b Body) rangeLarge(off, end int64, yield func([]byte) bool) error {
+	b.large.open(1)
+	defer b.large.close()
+	for off < end {
+		piece, ok := b.large.piece(off)
+		if !ok {
+			return ErrBehind
+		}
+		piece = piece[:min(int64(len(piece)), end-off)]
+		off += int64(len(piece))
+		if !yield(piece) {
+			return nil
+		}
+	}
+	return nil
 }
 
 // A Store keeps objects in some medium and some number of bytes. All methods may be
@@ -116,7 +152,8 @@ func (b Body) Range(off, n int64, yield func([]byte) bool) {
 type Store interface {
 	// Get returns the object under exactly k, or nil.
 	Get(k Key) *Object
-	// Put keeps o in place of what was under its key; the old object is killed. A
+	// Put keeps o in place of what was under its key, unless o.Keep says no; the old
+	// object is killed, and dropped like any that the store gives up. A
 	// following Get finds o, unless its Size is above MaxObject or the store was
 	// under such pressure that o was evicted meanwhile.
 	Put(o *Object)

@@ -47,9 +47,10 @@ func (s *table) Put(o *cache.Object) {
 	defer s.mu.Unlock()
 	if old := s.m[o.Key]; old != nil && old != o {
 		old.Kill()
+		defer old.Drop()
 		delete(s.m, o.Key)
 	}
-	if o.Size() <= s.max {
+	if o.Size() <= s.max && o.Keep() {
 		s.m[o.Key] = o
 	}
 }
@@ -63,6 +64,7 @@ func (s *table) Delete(k cache.Key) bool {
 	}
 	o.Kill()
 	delete(s.m, k)
+	o.Drop()
 	return true
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"io"
 	"net/http"
-	"sort"
 	"time"
 )
 
@@ -16,13 +15,14 @@ type Reader struct {
 	seen    int         // interim responses handed over
 	stop    func() bool // frees the context of Head; nil where it holds nothing
 	pos     int64       // guarded by f.mu: next byte to give
+	moved   time.Time   // guarded by f.mu: when it last took something
 	cut     bool        // guarded by f.mu: it held up others for too long
 }
 
 // reader registers a reader at the beginning. A fill that drops what was read is in no
 // table of flights any more, so nobody can come too late.
 func (f *Fill) reader(request FieldReader, leader bool) *Reader {
-	r := &Reader{f: f, leader: leader, request: request}
+	r := &Reader{f: f, leader: leader, request: request, moved: time.Now()}
 	f.mu.Lock()
 	f.readers[r] = struct{}{}
 	f.mu.Unlock()
@@ -119,13 +119,15 @@ func (r *Reader) Next(ctx context.Context, until int64) ([]byte, error) {
 			return nil, ErrBehind
 		}
 		if r.pos < f.size {
-			i := sort.Search(len(f.chunks), func(i int) bool { return f.chunks[i].start > r.pos }) - 1
-			c := f.chunks[i]
-			piece := c.data[r.pos-c.start:]
+			piece, ok := f.piece(r.pos)
+			if !ok {
+				return nil, ErrBehind
+			}
 			if until >= 0 {
 				piece = piece[:min(int64(len(piece)), until-r.pos)]
 			}
 			r.pos += int64(len(piece))
+			r.moved = time.Now()
 			if !f.keep {
 				f.broadcast()
 			}
@@ -141,6 +143,15 @@ func (r *Reader) Next(ctx context.Context, until int64) ([]byte, error) {
 			return nil, err
 		}
 	}
+}
+
+// piece returns what there is from off to the end of its chunk, or false where that was
+// cut off. f.mu is held.
+func (f *Fill) piece(off int64) ([]byte, bool) {
+	if f.rest != nil {
+		return f.rest.piece(off)
+	}
+	return pieceAt(f.chunks, off), true
 }
 
 // Skip moves to a later position without reading. It is called before the first Next.
@@ -159,6 +170,9 @@ func (r *Reader) Close() error {
 	f := r.f
 	var mine *http.Response
 	f.mu.Lock()
+	if _, ok := f.readers[r]; ok && f.rest != nil {
+		f.rest.close()
+	}
 	delete(f.readers, r)
 	if r.leader {
 		mine, f.response = f.response, nil

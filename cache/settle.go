@@ -12,6 +12,7 @@ import (
 // stream makes the field section known. why is set where the response may be shared by
 // those who wait but is not to be stored.
 func (f *Fill) stream(o *Object, resp *http.Response, why Reason, received time.Time) {
+	f.want.Look.Object = nil // no longer needed, and perhaps no longer stored
 	if why == "" && len(o.Vary) > 0 {
 		f.plantSignpost(o)
 	} else {
@@ -78,7 +79,7 @@ func (f *Fill) refreshed(o *Object, why Reason, received time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.state, f.object, f.reason, f.wait, f.length = Refreshed, o, why, received.Sub(f.start), o.Body.Len()
-	f.end()
+	f.end(nil)
 }
 
 // alone hands the response to the leader; those who wait, and for a while those who
@@ -129,27 +130,37 @@ func (f *Fill) fail(err error) {
 		f.wait = f.c.now().Sub(f.start)
 	}
 	f.err = err
-	f.end()
+	f.end(f.c.loose.content(f.chunks))
 }
 
 // finish ends a body that came whole, and stores it if it was kept.
 func (f *Fill) finish() {
 	var o *Object
+	var rest *content
 	f.mu.Lock()
 	if f.keep && f.reason == "" {
-		o = f.object.whole(f.chunks, f.size)
+		o = f.whole()
+		rest = o.Body.large
+	} else {
+		rest = f.c.loose.content(f.chunks)
 	}
 	f.mu.Unlock()
 	f.land(o)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.end()
+	f.end(rest)
 }
 
-// end wakes all: nothing comes any more. f.mu is held.
-func (f *Fill) end() {
+// end wakes all: nothing comes any more. Those who have not read everything find it in
+// rest, nil where the chunks are few. f.mu is held.
+func (f *Fill) end(rest *content) {
 	f.done = true
-	f.release()
+	if rest != nil {
+		f.rest, f.chunks = rest, nil
+		rest.open(len(f.readers))
+	}
+	f.c.held.Add(-f.held)
+	f.held = 0
 	f.broadcast()
 	f.cancel()
 }
@@ -181,12 +192,6 @@ func (c *Cache) newer(o *Object) bool {
 	}
 	stored := c.store.Get(o.Key)
 	return stored != nil && stored.Kind == Response && stored.Request.After(o.Request)
-}
-
-// release gives back the budget. f.mu is held.
-func (f *Fill) release() {
-	f.c.held.Add(-f.held)
-	f.held = 0
 }
 
 // broadcast wakes all who wait. f.mu is held.

@@ -148,6 +148,9 @@ func (m *Memory) Put(o *cache.Object) {
 		m.mu.Unlock()
 		m.forget(stale)
 		return
+	case !o.Keep():
+		m.mu.Unlock()
+		return
 	}
 	if old != nil {
 		// In this order: a look-up which finds old from now on, by table or front,

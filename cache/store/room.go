@@ -48,7 +48,7 @@ func (m *Memory) leave(e *entry, why Reason) {
 
 // drop gives up the object of e, which has left tier and table.
 func (m *Memory) drop(e *entry, stale []uint64) []uint64 {
-	e.obj.Store(nil)
+	e.obj.Swap(nil).Drop()
 	if e.held {
 		stale = append(stale, e.hash)
 	}

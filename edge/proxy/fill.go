@@ -55,7 +55,7 @@ func (p *Proxy) fill(x *Exchange, pl plan) {
 		case answered:
 			return
 		case askAlone:
-			if look.Object == nil {
+			if !x.stale { // look itself must not stay in use: it may hold what is no longer stored
 				p.forward(x, pl, cache.Miss, cache.ReasonHitForMiss)
 				return
 			}

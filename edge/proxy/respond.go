@@ -25,7 +25,7 @@ func (p *Proxy) serve(x *Exchange, s *Served, verdict cache.Verdict, why cache.R
 		return
 	}
 	guard := p.guard(x)
-	s.Object.Body.Range(s.Offset, s.Length, func(chunk []byte) bool {
+	err := s.Object.Body.Range(s.Offset, s.Length, func(chunk []byte) bool {
 		for piece := range slices.Chunk(chunk, mostPiece) {
 			guard.arm()
 			if x.write(piece) != nil {
@@ -35,6 +35,9 @@ func (p *Proxy) serve(x *Exchange, s *Served, verdict cache.Verdict, why cache.R
 		return true
 	})
 	guard.disarm()
+	if err != nil {
+		x.breakOff(err)
+	}
 }
 
 // mostPiece is the most that is written under one deadline: a slow client has time for
