@@ -10,26 +10,25 @@ import (
 // TestOriginThatLeavesAtOnce has an origin that takes each connection only to end it: each counts as a failure, and makes
 // the pause before the next one longer, as if it had been refused.
 func TestOriginThatLeavesAtOnce(t *testing.T) {
-	const enough = 6
-	came := make(chan struct{}, enough)
+	const enough = 4
 	o := newPeer(t, func(c *peerConn) {
-		select {
-		case came <- struct{}{}:
-		default: // enough came
-		}
 		c.WriteSettings()
 		c.WriteGoAway(0, http2.ErrCodeNo, nil)
 		c.each(nil)
 	})
-	p := started(t, config(o.addr))
-	for range enough {
-		<-came
-	}
-	p.mu.Lock()
-	failures := p.failures
-	p.mu.Unlock()
-	if failures < enough-2 { // the last two may not have been seen to leave yet, with two dials at once
-		t.Errorf("%d failures counted after %d connections that ended at once", failures, enough)
+	cfg := config(o.addr)
+	now := time.Now()
+	cfg.Now = func() time.Time { return now } // however slow the machine is, no connection grows old
+	p := started(t, cfg)
+	// A dial that succeeds says "no failures" until its connection has been seen to leave: the count is looked at when
+	// something has been announced.
+	await(t, p, "connections that end at once count as failures", func(Status) bool {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return p.barren >= enough && p.failures >= p.barren
+	})
+	if n := o.conns.Load(); n < enough {
+		t.Errorf("%d failures counted after %d connections", enough, n)
 	}
 }
 

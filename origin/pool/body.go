@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"container/list"
 	"io"
 	"net/http"
 	"sync/atomic"
@@ -17,10 +18,19 @@ type body struct {
 	// Of the goroutine that reads.
 	silence *time.Timer
 	err     error // sticky
+
+	// Guarded by unread.mu.
+	at        *list.Element // while the reader is away
+	since     time.Time
+	abandoned bool
 }
 
 func (b *body) Read(p []byte) (int, error) {
 	if b.err != nil {
+		return 0, b.err
+	}
+	if !b.x.p.unread.back(b) {
+		b.err = b.x.p.error("read body", b.x.c.addr, KindUnread, errUnread)
 		return 0, b.err
 	}
 	idle := b.x.p.cfg.BodyIdle
@@ -37,6 +47,7 @@ func (b *body) Read(p []byte) (int, error) {
 	}
 	switch {
 	case err == nil:
+		b.x.p.unread.left(b, b.x.p.cfg.Now())
 	case err == io.EOF:
 		b.err = io.EOF
 	case b.closed.Load():
@@ -50,7 +61,14 @@ func (b *body) Read(p []byte) (int, error) {
 // Close ends the exchange; a stream that has not ended is reset, the connection goes on.
 func (b *body) Close() error {
 	b.closed.Store(true)
+	b.x.p.unread.back(b)
 	err := b.rc.Close()
 	b.x.cancel(nil)
 	return err
+}
+
+// abandon gives up what the reader, who is away, has not read; it learns why when it comes back.
+func (b *body) abandon() {
+	b.x.cancel(errUnread)
+	b.rc.Close()
 }

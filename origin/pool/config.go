@@ -37,10 +37,12 @@ type Config struct {
 	HeaderBytes   int // of one response header or trailer, names and values (RFC 9113 section 6.5.2) [64 KiB]
 	Informational int // 1xx responses before the final one [16]
 
+	Unread int // responses, of up to 1 MiB each, that may wait for readers who do something else; more are cut off after 5s [64]
+
 	Ping        time.Duration // silence after which a connection is probed with PING [3s]
 	PingTimeout time.Duration // a connection is dead when the answer takes longer, or no byte can be written for so long [3s]
 
-	Now func() time.Time // clock of a connection's age [time.Now]
+	Now func() time.Time // clock of a connection's age and of readers who are away [time.Now]
 	Log *slog.Logger     // opened, lost, cannot be opened [nowhere]
 }
 
@@ -98,6 +100,7 @@ func (c Config) withDefaults() Config {
 	def(&c.Continue, time.Second)
 	def(&c.HeaderBytes, 64<<10)
 	def(&c.Informational, 16)
+	def(&c.Unread, 64)
 	def(&c.Ping, 3*time.Second)
 	def(&c.PingTimeout, 3*time.Second)
 	if c.Now == nil {

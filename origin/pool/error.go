@@ -48,6 +48,7 @@ const (
 	KindClosed                     // pool is closed
 	KindDeadline                   // the caller's deadline passed
 	KindCanceled                   // the caller gave up: the client went away
+	KindUnread                     // the caller did not read, and held what others needed
 	KindRequestBody                // the request's body could not be read
 	KindRequestInvalid             // the request cannot be said in HTTP/2, or is larger than the origin takes
 	kinds              = iota
@@ -87,6 +88,7 @@ var traits = [kinds]struct {
 	KindClosed:         {Us, false, 503, "destination_unavailable", "pool-closed"},
 	KindDeadline:       {Us, false, 504, "http_response_timeout", "deadline"},
 	KindCanceled:       {Client, false, 502, "http_request_error", "client-gone"},
+	KindUnread:         {Client, false, 502, "http_request_error", "client-slow"},
 	KindRequestBody:    {Client, false, 400, "http_request_error", "client-body"},
 	KindRequestInvalid: {Client, false, 400, "http_request_error", "request-invalid"},
 }

@@ -123,7 +123,9 @@ func (x *exchange) attach(req *http.Request, res *http.Response) {
 		x.cancel(nil)
 		return
 	}
-	res.Body = &body{rc: res.Body, x: x}
+	b := &body{rc: res.Body, x: x}
+	x.p.unread.left(b, x.p.cfg.Now())
+	res.Body = b
 }
 
 // error explains err, which net/http returned: first what this side did, then what the origin did.

@@ -71,6 +71,9 @@ func (p *Pool) tend() time.Duration {
 			}
 		})
 	}
+	for _, b := range p.unread.excess(p.cfg.Unread, now) {
+		p.work.Go(b.abandon)
+	}
 	p.serveLocked()
 	if p.closing {
 		p.refuseLocked(p.unsent("take connection", "", KindClosed, errClosed))

@@ -30,6 +30,7 @@ type Pool struct {
 
 	handshakes atomic.Uint64
 	requests   atomic.Uint64
+	unread     unread
 	retries    [len(retryReasons)]atomic.Uint64
 
 	mu       sync.Mutex // never held while a byte is written or read

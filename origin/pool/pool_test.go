@@ -493,7 +493,7 @@ func TestNotModifiedWithLength(t *testing.T) {
 }
 
 func TestLargeBodyIsWhole(t *testing.T) {
-	want := make([]byte, 20<<20) // five times a stream's window
+	want := make([]byte, 20<<20) // twenty times a stream's window
 	rnd := rand.NewChaCha8([32]byte{1})
 	rnd.Read(want)
 	o := newOrigin(t, func(w http.ResponseWriter, r *http.Request) { w.Write(want) })
