@@ -88,13 +88,21 @@ func refuse(w http.ResponseWriter, r *http.Request, status int) {
 	fmt.Fprintf(w, "%d %s\n", status, http.StatusText(status))
 }
 
+// mostMethod is the longest method that is passed on: the longest one registered (RFC 9110 section 16.1) has 17
+// bytes, and others may be registered.
+const mostMethod = 64
+
 // check returns the status and the reason of a refusal, or no reason.
 func (g *guard) check(r *http.Request) (int, Reason) {
 	l := &g.front.limits
+	if len(r.Method) > mostMethod {
+		return http.StatusNotImplemented, ReasonBadRequest // RFC 9110 section 15.6.2
+	}
 	if len(r.RequestURI) > l.URLBytes {
 		return http.StatusRequestURITooLong, ReasonURL
 	}
-	fields, bytes := 0, len(r.RequestURI)
+	// Host is no longer among the fields, or never was one (:authority).
+	fields, bytes := 0, len(r.RequestURI)+len("host")+len(r.Host)+32
 	for name, values := range r.Header {
 		fields += len(values)
 		for _, v := range values {

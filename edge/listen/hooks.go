@@ -36,7 +36,7 @@ const (
 	ReasonVersion  Reason = "quic-version" // a QUIC version we do not speak; answered with ours
 
 	ReasonFraming    Reason = "framing"       // a form of HTTP/1.1 whose end two parsers may see differently
-	ReasonBadRequest Reason = "bad-request"   // malformed otherwise: 400, 417, 505
+	ReasonBadRequest Reason = "bad-request"   // malformed otherwise: 400, 417, 505; a method that is too long: 501
 	ReasonCoding     Reason = "coding"        // a transfer coding other than chunked: 501
 	ReasonConnect    Reason = "connect"       // CONNECT: there is no tunnel here: 501
 	ReasonFields     Reason = "header-fields" // too many fields: 431

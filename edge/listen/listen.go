@@ -55,7 +55,7 @@ type Config struct {
 
 // Limits bound what one peer may cost. A zero field takes its default.
 type Limits struct {
-	// HeaderBytes bounds the request target and all fields together, each field counted as
+	// HeaderBytes bounds the request target, the host and all fields together, each field counted as
 	// name + value + 32 bytes (RFC 9113 section 6.5.2) on every protocol. Default 64 KiB. Beyond: 431.
 	HeaderBytes int
 	// HeaderFields bounds the number of field lines. Default 128. Beyond: 431.
