@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
-	"os"
 	"time"
 
 	"hither/deploy"
@@ -21,7 +20,20 @@ var builtIn embed.FS
 // An app is what answers behind the gateway.
 type app struct {
 	http.Handler
-	retire func() // lets go of what it holds once it is no longer used
+	retire  func()        // lets go of what it holds once it is no longer used
+	problem func() string // what keeps it from answering, for the status; "" is nothing
+}
+
+// noProblem is the problem of an app that cannot have one of its own.
+func noProblem() string { return "" }
+
+// problems are the application's entries of the status document's problems. It may be
+// called at any time after New.
+func (g *Gateway) problems() []string {
+	if p := g.app.Load().problem(); p != "" {
+		return []string{p}
+	}
+	return nil
 }
 
 // newApp makes the handler for what the network file says of the origin.
@@ -40,15 +52,14 @@ func newStaticApp(s *deploy.Static, now func() time.Time, log *slog.Logger) (*ap
 	if s.Folder == "" {
 		var err error
 		c.Files, err = fs.Sub(builtIn, "site")
-		return &app{NewStatic(c), func() {}}, err
+		return &app{NewStatic(c), func() {}, noProblem}, err
 	}
-	root, err := os.OpenRoot(s.Folder)
+	f, err := openFolder(s.Folder)
 	if err != nil {
-		return nil, fmt.Errorf("gateway: the site's folder: %w; make it, or change app.static.folder", err)
+		return nil, fmt.Errorf("%w; make it, or change app.static.folder", err)
 	}
-	c.Files = root.FS()
-	// Requests under way may still open files: the root is closed by the collector.
-	return &app{NewStatic(c), func() {}}, nil
+	c.Files = f
+	return &app{NewStatic(c), func() {}, f.problem}, nil
 }
 
 func newProxyApp(o *deploy.Origin, log *slog.Logger) (*app, error) {
@@ -66,5 +77,5 @@ func newProxyApp(o *deploy.Origin, log *slog.Logger) (*app, error) {
 	in := NewInstances(list, InstanceLimits{
 		Connect: time.Duration(o.Limits.Connect), FirstByte: first - min(first/10, time.Second), BodyIdle: time.Duration(o.Limits.Idle),
 	})
-	return &app{NewProxy(ProxyConfig{Name: o.Name, Transport: in, Log: log}), in.Close}, nil
+	return &app{NewProxy(ProxyConfig{Name: o.Name, Transport: in, Log: log}), in.Close, noProblem}, nil
 }

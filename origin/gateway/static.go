@@ -201,6 +201,9 @@ func (s *Static) refuse(w http.ResponseWriter, r *http.Request, name string, err
 	switch {
 	case r.Context().Err() != nil:
 		panic(http.ErrAbortHandler) // nobody is there to be told
+	case errors.Is(err, errFolder):
+		s.limiter.Warn("the site's folder cannot be read; every request is answered 503 until it is back", "error", err)
+		answer(w, r, http.StatusServiceUnavailable)
 	case errors.Is(err, fs.ErrPermission):
 		answer(w, r, http.StatusForbidden)
 	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE), errors.Is(err, errChanging):
@@ -219,6 +222,10 @@ func (s *Static) notFound(w http.ResponseWriter, r *http.Request) {
 	f, info, err := s.open("404.html")
 	if err == nil {
 		defer f.Close()
+	}
+	if errors.Is(err, errFolder) { // nobody knows that it is not there
+		s.refuse(w, r, "404.html", err)
+		return
 	}
 	if err != nil || !info.Mode().IsRegular() || info.Size() > 1<<20 {
 		answer(w, r, http.StatusNotFound)

@@ -28,6 +28,7 @@ func (g *Gateway) Status() ops.Status {
 	for _, key := range g.later {
 		s.Problems = append(s.Problems, "changed in the network file, in effect at the next start: "+key)
 	}
+	s.Problems = append(s.Problems, g.problems()...)
 	return ops.Status{Network: g.o.Network.Name, Revision: g.revision, Nodes: []ops.NodeStatus{s}}
 }
 
