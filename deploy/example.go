@@ -43,8 +43,11 @@ type LocalOptions struct {
 // loopback client has a source in 127.0.0.0/8, whichever half the network uses.
 var localAddress = regexp.MustCompile(`\b127\.0\.(\d+\.\d+)\b(/\d+)?`)
 
-// localApp is the line of the example that says what the origin serves.
+// localApp is what the example's origin serves, and localInstances the beginning of a comment
+// beside it that shows servers in its place.
 const localApp = `static: {folder: "", cache_control: "public, max-age=60"}`
+
+var localInstances = regexp.MustCompile(`# instances: \[\{url: "[^"]*"`)
 
 // Local returns the example, with its comments, changed to the options.
 func Local(o LocalOptions) ([]byte, error) {
@@ -62,7 +65,6 @@ func Local(o LocalOptions) ([]byte, error) {
 			return o.Net + strings.TrimPrefix(s, "127.0")
 		})
 	}
-	app := localApp
 	switch {
 	case o.Site != "" && o.Origin != "":
 		return nil, errors.New("deploy: a site folder and an origin URL exclude one another; give one of them")
@@ -70,12 +72,14 @@ func Local(o LocalOptions) ([]byte, error) {
 		if !filepath.IsAbs(o.Site) || !utf8.ValidString(o.Site) {
 			return nil, fmt.Errorf("deploy: site folder %s: want an absolute path in UTF-8", quote(o.Site))
 		}
-		app = strings.Replace(app, `""`, strconv.Quote(o.Site), 1)
+		text = strings.Replace(text, localApp, strings.Replace(localApp, `""`, strconv.Quote(o.Site), 1), 1)
 	case o.Origin != "":
 		if err := checkAppURL(o.Origin); err != nil {
 			return nil, fmt.Errorf("deploy: origin: %w", err)
 		}
-		app = "instances: [{url: " + strconv.Quote(o.Origin) + "}]"
+		text = strings.Replace(text, localApp, "# "+localApp, 1)
+		line := localInstances.FindString(text)
+		text = strings.Replace(text, line, "instances: [{url: "+strconv.Quote(o.Origin), 1)
 	}
-	return []byte(strings.Replace(text, localApp, app, 1)), nil
+	return []byte(text), nil
 }

@@ -94,6 +94,30 @@ func TestLocalApp(t *testing.T) {
 	}
 }
 
+// With an origin the comments still say what stands before them.
+func TestLocalOriginComments(t *testing.T) {
+	const url = "http://127.0.0.1:3000"
+	file, err := deploy.Local(deploy.LocalOptions{Origin: url, Net: "127.9"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(file)) {
+		if strings.Contains(line, "built-in site") && !strings.Contains(line, "static:") {
+			t.Errorf("not about this line: %s", line)
+		}
+		if strings.Contains(line, "any HTTP servers") && !strings.HasPrefix(strings.TrimSpace(line), `instances: [{url: "`+url+`"`) {
+			t.Errorf("the servers are shown as others than they are: %s", line)
+		}
+	}
+	n, err := deploy.Parse("network.yaml", file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if app := n.Origin("us").App; app.Static != nil || len(app.Instances) != 1 || app.Instances[0].URL != url {
+		t.Errorf("app is %+v", app)
+	}
+}
+
 func TestLocalRefuses(t *testing.T) {
 	const net = "; only those addresses are this machine's own without setting them up"
 	for want, o := range map[string]deploy.LocalOptions{
