@@ -35,6 +35,12 @@ e2e: bin/hither ## the real programs against real peers (wget, curl, h2spec, ...
 	$(GO) test -c -tags e2e -o bin/e2e.test ./deploy/e2e
 	cd deploy/e2e && ../../bin/e2e.test -test.v -test.timeout 20m
 
+bin/bench: $(SOURCES)
+	$(GO) build -trimpath -ldflags '-X main.commit=$(COMMIT)' -o $@ ./bench
+
+bench: bin/hither bin/bench ## what must hold with a clock, by hand and on a quiet machine
+	bin/bench dns
+
 image: ## the container image `hither`, for deploy/compose with HITHER_TARGET=prebuilt
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.commit=$(COMMIT)' -o bin/image/hither ./deploy/hither
 	docker build --target prebuilt -t hither -f deploy/compose/Dockerfile .
@@ -42,4 +48,4 @@ image: ## the container image `hither`, for deploy/compose with HITHER_TARGET=pr
 clean: ## remove what was built (a network's state stays)
 	rm -rf bin
 
-.PHONY: help build run check test e2e image clean
+.PHONY: help build run check test e2e bench image clean
