@@ -1,6 +1,7 @@
 package server
 
 import (
+	"errors"
 	"slices"
 	"strconv"
 	"sync/atomic"
@@ -119,7 +120,10 @@ func (c *counters) steered(w *world, ch *choice) {
 // probed counts a probe.
 func (c *counters) probed(pop string, err error) {
 	result := "passed"
-	if err != nil {
+	switch {
+	case errors.Is(err, errDraining):
+		result = "draining"
+	case err != nil:
 		result = "failed"
 	}
 	c.probes.WithLabelValues(pop, result).Inc()

@@ -3,6 +3,7 @@ package server
 import (
 	"errors"
 	"net/netip"
+	"slices"
 
 	"hither/deploy"
 	"hither/dns/steer"
@@ -12,6 +13,7 @@ import (
 type health struct {
 	rise, fall int // the network file's
 	known      map[target]*steer.Health
+	drains     map[target]bool   // said so, and has not been seen back since
 	why        map[target]string // of the last probe, where it failed
 }
 
@@ -19,9 +21,12 @@ type health struct {
 func (h *health) of(n *deploy.Network, targets []target) *health {
 	next := &health{
 		rise: n.DNS.Probe.Rise, fall: n.DNS.Probe.Fall,
-		known: make(map[target]*steer.Health), why: make(map[target]string),
+		known: make(map[target]*steer.Health), drains: make(map[target]bool), why: make(map[target]string),
 	}
 	for _, t := range targets {
+		if h != nil && h.drains[t] {
+			next.drains[t] = true
+		}
 		if h != nil && h.rise == next.rise && h.fall == next.fall && h.known[t] != nil {
 			next.known[t], next.why[t] = h.known[t], h.why[t]
 			continue
@@ -56,7 +61,13 @@ func (h *health) state(targets []target, family int) (s steer.State, down []neti
 	return s, down
 }
 
-// probed takes the result of one probe.
+// draining reports whether a PoP has said that it will go.
+func (h *health) draining(targets []target) bool {
+	return h != nil && slices.ContainsFunc(targets, func(t target) bool { return h.drains[t] })
+}
+
+// probed takes the result of one probe. A PoP that says it drains is struck out at once: it still answers, but not for long. It
+// stays so until a probe passes again.
 func (s *Server) probed(t target, err error) {
 	s.count.probed(t.pop, err)
 	s.mu.Lock()
@@ -66,9 +77,19 @@ func (s *Server) probed(t target, err error) {
 		return // a network file without it was taken meanwhile
 	}
 	before := h.State()
-	changed := h.Observe(err == nil, s.o.Now())
+	drains := errors.Is(err, errDraining)
+	changed := h.Observe(err == nil || drains, s.o.Now())
 	delete(s.health.why, t)
-	if err != nil {
+	switch {
+	case drains && !s.health.drains[t]:
+		s.health.drains[t] = true
+		s.o.Log.Info("a PoP drains", "pop", t.pop, "address", t.at)
+		defer s.publish(s.world.Load())
+	case err == nil && s.health.drains[t]:
+		delete(s.health.drains, t)
+		s.o.Log.Info("a PoP that drained is back", "pop", t.pop, "address", t.at)
+		defer s.publish(s.world.Load())
+	case err != nil && !drains:
 		s.health.why[t] = cause(err)
 	}
 	if after := h.State(); changed {

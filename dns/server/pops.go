@@ -20,11 +20,12 @@ type popTable struct {
 
 // A popEntry is a PoP as it stands in answers.
 type popEntry struct {
-	name   string
-	port   int              // of HTTPS, as clients see it; 0 = none
-	v4, v6 []netip.Addr     // those that answer, or all where none does
-	state  [2]steer.State   // by family
-	down   []netip.AddrPort // what fails its probes
+	name     string
+	port     int              // of HTTPS, as clients see it; 0 = none
+	v4, v6   []netip.Addr     // those that answer, or all where none does
+	state    [2]steer.State   // by family
+	down     []netip.AddrPort // what fails its probes
+	draining bool             // has said so
 }
 
 // newPopTable joins the network's PoPs and what probes found; a nil health is that of the first moment, when all are up.
@@ -38,6 +39,7 @@ func newPopTable(n *deploy.Network, h *health) (popTable, error) {
 			e.port = 0
 		}
 		targets := targetsOf(n, p)
+		e.draining = h.draining(targets)
 		// Where probes go to the very addresses that answers have, each address is struck out by itself.
 		each := slices.Equal(p.Probe, p.Addresses)
 		for _, family := range []int{4, 6} {
@@ -67,7 +69,7 @@ func newPopTable(n *deploy.Network, h *health) (popTable, error) {
 		t.list = append(t.list, e)
 		pops = append(pops, steer.PoP{
 			Name: p.Name, At: geo.Point{Lat: p.Place.Lat, Lon: p.Place.Lon}, V4: e.state[0], V6: e.state[1],
-			Weight: p.Weight, Fallback: p.Fallback, Load: unknownLoad,
+			Weight: p.Weight, Fallback: p.Fallback, Draining: e.draining, Load: unknownLoad,
 		})
 	}
 	var err error

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -118,6 +119,8 @@ func (p *prober) probe(ctx context.Context, t target) error {
 		case err != nil:
 			return t.ended(ctx, err)
 		case resp.StatusCode/100 == 1: // interim; what they may take is bounded
+		case resp.StatusCode == http.StatusServiceUnavailable:
+			return errDraining // nobody but the edge itself answers such a request
 		case resp.StatusCode/100 != 2:
 			return fmt.Errorf("status %d", resp.StatusCode)
 		default:
@@ -125,6 +128,9 @@ func (p *prober) probe(ctx context.Context, t target) error {
 		}
 	}
 }
+
+// errDraining: the edge is there, and says that it will go (see edge/node).
+var errDraining = errors.New("it drains")
 
 // certificateRequired is what an edge says where a site wants its clients to have certificates (RFC 8446 section 6.2).
 const certificateRequired = tls.AlertError(116)

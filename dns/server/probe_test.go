@@ -191,7 +191,7 @@ func TestProbes(t *testing.T) {
 		cert *tls.Certificate
 		why  string // in the status
 	}{
-		{"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n", cert, "status 503"},
+		{"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n", cert, "status 500"},
 		{"HTTP/1.1 301 Moved Permanently\r\nLocation: https://elsewhere.example/\r\n\r\n", cert, "status 301"},
 		{"closed", cert, ""},
 		{"reset", cert, "connection reset by peer"},
@@ -224,6 +224,21 @@ func TestProbes(t *testing.T) {
 			t.Errorf("after %s: up after %v successes", name, n)
 		}
 	}
+
+	// An edge that says it drains is struck out by the first probe, at all addresses, and is back with the first that passes.
+	hours.Add(1)
+	failed := count("failed")
+	four.set("HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n", cert)
+	wait(dns.TypeA, "192.0.2.3", "drains")
+	if problems := fmt.Sprint(h.server.Status().Nodes[0].Problems); count("draining") == 0 || count("failed") != failed || first(dns.TypeAAAA) != "2001:db8::3" ||
+		h.metric(t, `hither_pop_up{node="dns-ns1",pop="fra"}`) != 1 || !strings.Contains(problems, "PoP fra drains") {
+		t.Errorf("drains: %v probes say so, %v failed, IPv6 has %s, the status %s", count("draining"), count("failed")-failed, first(dns.TypeAAAA), problems)
+	}
+	four.set("reset", cert) // it goes: down, and not for a moment anything else
+	wait(dns.TypeA, "192.0.2.3", "is gone")
+	h.waitMetric(t, `hither_pop_up{node="dns-ns1",pop="fra"}`, 1) // by its IPv6 address
+	four.set(fine, cert)
+	wait(dns.TypeA, "192.0.2.1", "is back")
 
 	// A site for clients with certificates alone: what the edge can show without one is enough.
 	hours.Add(1)

@@ -49,6 +49,10 @@ func (s *Server) Status() ops.Status {
 		n.Problems = append(n.Problems, "changed in the network file, in effect at the next start: "+strings.Join(s.later, ", "))
 	}
 	for _, t := range w.targets {
+		if s.health.drains[t] {
+			n.Problems = append(n.Problems, fmt.Sprintf("PoP %s drains at %s", t.pop, t.at))
+			continue
+		}
 		if h := s.health.known[t]; h.State() != steer.Up {
 			why := s.health.why[t]
 			if why == "" {

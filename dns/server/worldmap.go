@@ -69,7 +69,7 @@ func (s *Server) Map(site string) (Map, error) {
 	for i := range n.PoPs {
 		p := &n.PoPs[i]
 		serves[i] = p.Trust == n.Site(site).Trust
-		m.PoPs = append(m.PoPs, MapPoP{PoP: p.Name, Lat: p.Place.Lat, Lon: p.Place.Lon, City: p.Place.City, Up: w.pops.list[i].up()})
+		m.PoPs = append(m.PoPs, MapPoP{PoP: p.Name, Lat: p.Place.Lat, Lon: p.Place.Lon, City: p.Place.City, Up: w.pops.list[i].up(), Draining: w.pops.list[i].draining})
 	}
 	for _, c := range geo.Countries() {
 		q := steer.Question{Found: geo.Found{Point: c.Point, Source: geo.SourceEmbedded}, Family: 4, Answers: 1, Site: serves}

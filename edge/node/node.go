@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -130,6 +131,7 @@ func (n *Node) listen(pop *deploy.PoP) error {
 	n.proxy = proxy.New(proxy.Config{
 		Node: n.o.Name, Cache: n.cache, Sites: sitesOf(n.o.Network, pop, n.pools), AltSvc: altSvc(n.edge.Listen.Public),
 		Port: n.edge.Listen.Public, Trusted: n.edge.Trusted, Now: n.o.Now, End: n.ended,
+		Draining: func() bool { return n.life.State() >= ops.Draining },
 	})
 	front, err := listen.Listen(listen.Config{
 		HTTPS: https, QUIC: https, HTTP: addresses(pop, n.edge.Listen.HTTP),
@@ -174,7 +176,28 @@ func (n *Node) ended(x *proxy.Exchange) {
 // them: what is stored, and stale answers, need no origin.
 const warmTime = 3 * time.Second
 
-// Run serves until ctx ends or an operator says drain, and then drains.
+// notice is how long DNS servers take to hear that the node drains: each probes it once an interval, at most a tenth of
+// it later. 0 where no name is steered to this PoP.
+func (n *Node) notice() time.Duration {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	steered := make(map[string]bool)
+	for i := range n.network.Zones {
+		for _, s := range n.network.Zones[i].Steered {
+			steered[s.Site] = true
+		}
+	}
+	named := slices.ContainsFunc(n.network.SitesOf(n.network.PoP(n.o.Name)), func(s *deploy.Site) bool { return steered[s.Name] })
+	if len(n.network.DNS.Servers) == 0 || !named {
+		return 0
+	}
+	p := n.network.DNS.Probe
+	return time.Duration(p.Interval)*11/10 + time.Duration(p.Timeout)
+}
+
+// Run serves until ctx ends or an operator says drain, and then drains: first it says so to whoever asks about the node, and goes on
+// as before until every DNS server must have heard; then it sends its clients away. When ctx ends by itself, and not by
+// a signal, the whole network ends, and nobody is waited for.
 func (n *Node) Run(ctx context.Context) error {
 	served := make(chan error, 1)
 	go func() { served <- n.front.Serve() }()
@@ -188,9 +211,14 @@ func (n *Node) Run(ctx context.Context) error {
 		n.o.Ready()
 	}
 	var err error
+	var notice time.Duration
 	select {
 	case <-ctx.Done():
+		if !errors.Is(context.Cause(ctx), context.Canceled) {
+			notice = n.notice()
+		}
 	case <-n.drain:
+		notice = n.notice()
 	case err = <-served:
 		n.o.Log.Error("serving ended", "error", err)
 	}
@@ -198,6 +226,9 @@ func (n *Node) Run(ctx context.Context) error {
 	n.o.Log.Info("draining", "at_most", n.edge.Limits.Drain.String(), "requests", n.front.Active())
 	left, cancel := context.WithTimeout(context.Background(), max(time.Duration(n.edge.Limits.Drain), time.Second))
 	defer cancel()
+	heard, stop := context.WithTimeout(left, notice)
+	defer stop()
+	<-heard.Done()
 	err = errors.Join(err, n.front.Drain(left))
 	n.close()
 	n.life.Advance(ops.Down)

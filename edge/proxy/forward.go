@@ -73,14 +73,18 @@ func lastHop(h http.Header) bool {
 	return n == 0
 }
 
-// options answers an OPTIONS for this node.
+// options answers an OPTIONS for this node: 200, or 503 where it is about to go.
 func (p *Proxy) options(x *Exchange) {
 	x.Self = true
 	h := x.w.Header()
 	h["Allow"] = []string{allowed}
 	h["Content-Length"] = []string{"0"}
 	p.sign(x, h)
-	x.begin(http.StatusOK)
+	status := http.StatusOK
+	if p.cfg.Draining != nil && p.cfg.Draining() {
+		status = http.StatusServiceUnavailable
+	}
+	x.begin(status)
 }
 
 // relay writes a response that is not the cache's to the client. Where content must come,

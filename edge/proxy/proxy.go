@@ -35,6 +35,9 @@ type Config struct {
 	// WriteIdle is the longest time a client may take to accept a piece of a response.
 	// Default 60 s.
 	WriteIdle time.Duration
+	// Draining says whether the node will go soon; then it answers 503 to those who ask
+	// about itself (OPTIONS with Max-Forwards 0). Default never.
+	Draining func() bool
 	// Now is the clock. Default time.Now.
 	Now func() time.Time
 	// End receives every Exchange when it is over; it is called concurrently and must

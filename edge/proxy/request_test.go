@@ -100,6 +100,10 @@ func TestMethods(t *testing.T) {
 	if !a.self {
 		t.Errorf("Max-Forwards: 0: %+v is told as a request for the site", a.record)
 	}
+	h.proxy.cfg.Draining = func() bool { return true }
+	if a := h.do("OPTIONS", "/", "Max-Forwards", "0"); a.StatusCode != 503 || !a.self {
+		t.Errorf("Max-Forwards: 0 while draining: %d", a.StatusCode)
+	}
 	h.expectAsked(0)
 	h.do("OPTIONS", "/", "Max-Forwards", "2")
 	sent(t, h.expectAsked(1), "Max-Forwards", "1")
