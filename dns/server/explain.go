@@ -32,7 +32,7 @@ type Explanation struct {
 	Rcode    string `json:"rcode"`
 
 	Place      *Place      `json:"place"` // null where the name is not steered
-	Scope      int         `json:"scope"` // prefix length for which the answer holds
+	Scope      int         `json:"scope"` // prefix length for which the answer holds; 0 where no client subnet was told
 	Candidates []Candidate `json:"candidates"`
 	Answer     Answer      `json:"answer"`
 	Reason     string      `json:"reason"`
@@ -181,7 +181,11 @@ func (s *Server) Explain(name string, qtype uint16, client netip.Prefix, resolve
 	for _, family := range families(qtype) {
 		x.decided(w, w.pops.now.Explain(t.steered.question(&t.choice, family)))
 	}
-	if !t.choice.told {
+	switch {
+	case t.choice.told:
+	case client.IsValid():
+		x.Reason += "; the place is the resolver's, for an option of /0 says not to look at the client"
+	default:
 		x.Reason += "; the place is the resolver's, for it told no client subnet"
 	}
 	return x, nil

@@ -89,6 +89,7 @@ func parse(msg []byte) (q question, f fault) {
 	case q.flags&0x8000 != 0:
 		return q, faultResponse
 	case q.opcode != dns.OpcodeQuery:
+		q.findEDNS(msg)
 		return q, faultOpcode
 	case word(4) > 1 || word(6) != 0 || word(8) != 0 || word(10) > minQueryRecords:
 		return q, faultCounts
@@ -105,6 +106,27 @@ func parse(msg []byte) (q question, f fault) {
 	}
 	q.name, q.qtype, q.class = name, word(off), word(off+2)
 	return q, q.records(msg, off+4, int(word(10)))
+}
+
+// findEDNS looks for the OPT record of a message that is answered with an error whatever it asks: the error must have
+// one too (RFC 6891 section 6.1.1). Where the message has other sections than a question's, it is not looked for.
+func (q *question) findEDNS(msg []byte) {
+	word := func(i int) uint16 { return binary.BigEndian.Uint16(msg[i:]) }
+	if word(4) > 1 || word(6) != 0 || word(8) != 0 || word(10) > minQueryRecords {
+		return
+	}
+	off := headerBytes
+	if word(4) == 1 {
+		name, at, err := dns.UnpackDomainName(msg, off)
+		if err != nil || at+4 > len(msg) {
+			return
+		}
+		q.name, q.qtype, q.class = name, word(at), word(at+2)
+		off = at + 4
+	}
+	if q.records(msg, off, int(word(10))) != faultNone {
+		q.edns = nil
+	}
 }
 
 // records reads the additional ones, from off to the message's end.
@@ -204,12 +226,8 @@ func parseSubnet(data []byte) (*subnet, bool) {
 	return s, true
 }
 
-// reply is the option's data with the scope for which the answer holds (RFC 7871 section 7.2.1). An option of /0
-// was no place to look up, so its answer holds for everybody who sends one.
+// reply is the option's data with the scope for which the answer holds (RFC 7871 section 7.2.1).
 func (s *subnet) reply(scope int) []byte {
-	if s.source == 0 {
-		scope = 0
-	}
 	b := binary.BigEndian.AppendUint16(make([]byte, 0, 4+len(s.address)), s.family)
 	return append(append(b, s.source, uint8(scope)), s.address...)
 }

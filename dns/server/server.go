@@ -20,6 +20,7 @@ import (
 	"hither/deploy"
 	"hither/deploy/fleet"
 	"hither/deploy/ops"
+	"hither/dns/geo"
 )
 
 // Options say which server this is and what it is given.
@@ -94,6 +95,9 @@ func New(o Options) (_ *Server, err error) {
 	w, err := newWorld(o.Network, o.Now())
 	if err != nil {
 		return nil, err
+	}
+	if o.Network.DNS.Geo.Database == "" && len(geo.Countries()) == 0 {
+		o.Log.Warn("no client's place is known: this program has no table of countries, and `dns.geo` names no database")
 	}
 	for _, at := range bindAddresses(conf) {
 		u, err := listenUDP(at, o.limits)

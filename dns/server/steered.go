@@ -91,8 +91,8 @@ func (st *steered) question(c *choice, family int) steer.Question {
 
 // scope is the prefix length for which the choice holds.
 func (c *choice) scope(w *world, st *steered, qtype uint16) int {
-	if !w.pops.vary(st, qtype) {
-		return 0 // everybody gets this answer
+	if !c.told || !w.pops.vary(st, qtype) {
+		return 0 // nobody was told of, or everybody gets this answer
 	}
 	hashed := max(c.picked[0].HashBits, c.picked[1].HashBits)
 	if hashed > 0 && c.client.Addr().Is4In6() {
