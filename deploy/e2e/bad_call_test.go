@@ -62,6 +62,8 @@ func TestBadCalls(t *testing.T) {
 		{[]string{"edge", "--name", "fra", "--state", filepath.Join(dir, "none")}, []string{"identity", "hither fleet init"}},
 		{[]string{"origin", "--name", "us", "--state", filepath.Join(dir, "none")}, []string{"identity", "hither fleet init"}},
 		{[]string{"dns", "--name", "ns1", "--state", filepath.Join(dir, "none")}, []string{"identity", "hither fleet init"}},
+		{[]string{"explain", "nothing"}, []string{"nothing", "explain --help"}},
+		{[]string{"fleet", "nothing"}, []string{"nothing", "fleet --help"}},
 		{[]string{"explain", "dns"}, []string{"arg"}},
 		{[]string{"explain", "dns", "www.hither.test", "--state", filepath.Join(dir, "none")}, []string{"--state", "none"}},
 		{[]string{"explain", "map", "-o", "png"}, []string{"png", "table, json or svg"}},

@@ -59,7 +59,7 @@ func checkCommand() *cobra.Command {
 }
 
 func fleetCommand() *cobra.Command {
-	c := &cobra.Command{Use: "fleet", Short: "Identities of a network's nodes"}
+	c := &cobra.Command{Use: "fleet", Short: "Identities of a network's nodes", RunE: subcommand}
 	var file, out string
 	var own owner
 	initialise := &cobra.Command{

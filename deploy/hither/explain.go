@@ -20,7 +20,7 @@ import (
 )
 
 func explainCommand() *cobra.Command {
-	c := &cobra.Command{Use: "explain", Short: "Show a decision of a running network, with its reasons"}
+	c := &cobra.Command{Use: "explain", Short: "Show a decision of a running network, with its reasons", RunE: subcommand}
 	c.AddCommand(explainDNSCommand(), explainMapCommand())
 	return c
 }
@@ -163,7 +163,11 @@ func printExplanation(w io.Writer, x server.Explanation) {
 	}
 	fmt.Fprintln(w)
 	if len(x.Answer.PoPs) > 0 {
-		fmt.Fprintf(w, "answer: %s, TTL %d s, scope /%d\n", strings.Join(x.Answer.PoPs, ", "), x.Answer.TTL, x.Scope)
+		scope := ""
+		if x.Asked.Client != "" {
+			scope = fmt.Sprintf(", scope /%d", x.Scope)
+		}
+		fmt.Fprintf(w, "answer: %s, TTL %d s%s\n", strings.Join(x.Answer.PoPs, ", "), x.Answer.TTL, scope)
 	} else {
 		fmt.Fprintf(w, "answer: %s, %s\n", x.Rcode, count(len(x.Answer.Records), "record"))
 	}

@@ -44,6 +44,14 @@ func usage(format string, args ...any) error {
 	return &exitError{exitUsage, fmt.Errorf(format, args...)}
 }
 
+// subcommand answers a call of a command that has only others below it.
+func subcommand(c *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return usage("unknown command %q for %q; see `%s --help`", args[0], c.CommandPath(), c.CommandPath())
+	}
+	return c.Help()
+}
+
 // run executes one call and returns the exit status.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root := &cobra.Command{

@@ -34,7 +34,7 @@ type nodeOptions struct {
 func nodeFlags(c *cobra.Command, o *nodeOptions) {
 	f := c.Flags()
 	f.StringVar(&o.name, "name", "", "the node's name in the network file")
-	f.StringVar(&o.state, "state", "", "the node's state folder, with its identity (from `hither fleet init`)")
+	f.StringVar(&o.state, "state", "", "state folder `DIR` of the node, with its identity, as hither fleet init makes it")
 	f.StringVar(&o.network, "network", "", "network file (default: the last good one in the state folder)")
 	f.Var(&o.level, "log-level", "debug, info, warn or error")
 	f.IntVar(&o.linkFD, "link-fd", 0, "")

@@ -76,7 +76,7 @@ func collect(ctx context.Context, dir string) (ops.Status, error) {
 }
 
 func stateFlag(c *cobra.Command, state *string) {
-	c.Flags().StringVar(state, "state", ".hither", "state folder of `hither up`, or of one node")
+	c.Flags().StringVar(state, "state", ".hither", "state folder `DIR` of hither up, or of one node")
 }
 
 func readyCommand() *cobra.Command {
