@@ -93,11 +93,6 @@ func (l *loader) checkZone(path string, z *Zone) {
 	if len(l.network.DNS.Servers) == 0 && !l.names["dns.servers"].unsure {
 		l.wrong(path, "nobody would answer for zone %s; name a server in `dns.servers`", quote(z.Name))
 	}
-	for i, name := range z.NameServers {
-		if here := fmt.Sprintf("%s.name_servers[%d]", path, i); l.given(here) && !l.names["zones"].unsure && !l.inZone(name) {
-			l.wrong(here, "name server %s is in no zone of this file%s", quote(name), l.zoneNames())
-		}
-	}
 	if z.SOA.Expire <= z.SOA.Refresh {
 		at := path + ".soa.expire"
 		if !l.given(at) {

@@ -7,7 +7,7 @@ type Zone struct {
 	// Name of the zone, without the last dot.
 	Name string `yaml:"name" jsonschema:"required" check:"domain"`
 
-	// NameServers are the names in its NS records, without the last dot, each in a zone of this file.
+	// NameServers are the names in its NS records, without the last dot: the servers of this file, and those elsewhere that serve the zone too.
 	NameServers []string `yaml:"name_servers" jsonschema:"required,minItems=1" check:"domain"`
 
 	// SOA holds the times of its SOA record.
@@ -47,7 +47,7 @@ type SOA struct {
 
 // Steered is a name answered with PoPs.
 type Steered struct {
-	// Name relative to the zone, `@` for the zone itself; with a last dot, absolute.
+	// Name relative to the zone, `@` for the zone itself; with a last dot, absolute. A host of the site, or what CNAME records of its hosts, here or elsewhere, lead to.
 	Name string `yaml:"name" jsonschema:"required"`
 
 	// Site that the PoPs must serve.
