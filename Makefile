@@ -39,6 +39,8 @@ bin/bench: $(SOURCES)
 	$(GO) build -trimpath -ldflags '-X main.commit=$(COMMIT)' -o $@ ./bench
 
 bench: bin/hither bin/bench ## what must hold with a clock, by hand and on a quiet machine
+	$(GO) test -c -tags e2e -o bin/lab.test ./bench/lab
+	cd bench/lab && ../../bin/lab.test -test.timeout 5m
 	bin/bench dns
 
 image: ## the container image `hither`, for deploy/compose with HITHER_TARGET=prebuilt

@@ -31,6 +31,11 @@ const (
 // errDoesNotHold ends a command that has printed what does not hold.
 var errDoesNotHold = errors.New("not everything holds that must")
 
+// An exitError is the status of this program run again inside, which has said all there is to say.
+type exitError int
+
+func (e exitError) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
+
 // run executes one call and returns the exit status.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root := &cobra.Command{
@@ -43,12 +48,15 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(dnsCommand())
+	root.AddCommand(dnsCommand(), labCommand())
 	err := root.ExecuteContext(ctx)
 	var missing *load.MissingError
+	var inner exitError
 	switch {
 	case err == nil:
 		return 0
+	case errors.As(err, &inner):
+		return int(inner)
 	case ctx.Err() != nil:
 		fmt.Fprintln(stderr, "bench: stopped; what it started has ended")
 		return exitWrong
