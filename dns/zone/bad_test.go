@@ -99,6 +99,13 @@ func TestConfigMistakes(t *testing.T) {
 		{"parenthesis", zone.Config{Name: "example", NameServers: ns, Records: []string{"a 300 A 192.0.2.1 )"}}, "records[0]: a `)` has no `(` before it"},
 		{"control character", zone.Config{Name: "example", NameServers: ns, Records: []string{"a\x07b 300 A 192.0.2.1"}},
 			`records[0]: "a\ab" has a character that is no visible ASCII; write an international name in its xn-- form`},
+		{"mark", zone.Config{Name: "example", NameServers: ns, Records: []string{"\ufeffa 300 A 192.0.2.1"}},
+			`records[0]: "\ufeffa" has a character that is no visible ASCII; write an international name in its xn-- form`},
+		{"escapes", zone.Config{Name: "example", NameServers: []string{`ns\256.example.net`}, Records: []string{`a\300 300 A 192.0.2.1`},
+			Dynamic: []zone.DynamicName{dynamic(`b\26.example`, dns.TypeA)}},
+			"name_servers[0]: `ns\\256.example.net` has the escape `\\256`, which stands for no byte; write three digits from 000 to 255 after a backslash, or `\\\\` for a backslash that is meant (RFC 1035 section 5.1)\n" +
+				"records[0]: `a\\300` has the escape `\\300`, which stands for no byte; write three digits from 000 to 255 after a backslash, or `\\\\` for a backslash that is meant (RFC 1035 section 5.1)\n" +
+				"dynamic[0]: `b\\26.example` has the escape `\\26`, which stands for no byte; write three digits from 000 to 255 after a backslash, or `\\\\` for a backslash that is meant (RFC 1035 section 5.1)"},
 		{"dynamic name", zone.Config{Name: "example", NameServers: ns, Dynamic: []zone.DynamicName{dynamic("a..example", dns.TypeA)}},
 			"dynamic[0]: `a..example` is not a domain name; labels are 1 to 63 bytes, with single dots between them"},
 		{"dynamic outside", zone.Config{Name: "example", NameServers: ns, Dynamic: []zone.DynamicName{dynamic("www.example.org", dns.TypeA)}},

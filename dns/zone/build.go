@@ -1,6 +1,7 @@
 package zone
 
 import (
+	"bytes"
 	"fmt"
 	"strings"
 
@@ -32,7 +33,9 @@ func build(c Config, most bound) (*Zone, error) {
 		return nil, b.err()
 	}
 	b.readRecords(c.Records)
-	b.readFile(c.Data)
+	if c.File != "" || len(c.Data) > 0 {
+		b.readFile(c.Data)
+	}
 	b.makeApex(c)
 	for i := range c.Dynamic {
 		b.addDynamic(c.Dynamic[i], place{fromDynamic, int32(i)})
@@ -91,12 +94,20 @@ func (b *builder) readFile(data []byte) {
 		b.wrong(place{fromFile, 1}, "the file has %d bytes; a zone may have %d", len(data), b.bound.file)
 		return
 	}
+	before := b.records + b.mistakes()
+	data, marked := bytes.CutPrefix(data, []byte("\xef\xbb\xbf"))
+	if marked {
+		b.wrong(place{fromFile, 1}, "the file begins with a byte order mark (the bytes EF BB BF), which is no part of a zone file; save it as UTF-8 without one")
+	}
 	p := &parser{zone: b.name, origin: b.name, bound: b.bound, left: b.bound.generated}
 	s := newSplitter(data, b.bound.entry)
 	for !b.full {
 		p.named = false
 		e, ok, err := s.next()
 		if !ok {
+			if b.records+b.mistakes() == before {
+				b.wrong(place{fromFile, 1}, "the file has no record; write the zone's records into it, or take the file out of the zone")
+			}
 			return
 		}
 		at := place{fromFile, int32(e.line)}

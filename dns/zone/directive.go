@@ -58,6 +58,12 @@ func (p *parser) generate(text string, add func(record)) error {
 	if h.Rrtype == typeALIAS {
 		return errors.New("$GENERATE makes no ALIAS records; write them one by one")
 	}
+	if err := escapes(owner); err != nil {
+		return err
+	}
+	if err := checkText(h.Rrtype, data); err != nil {
+		return fmt.Errorf("%s record: %w", dns.Type(h.Rrtype), err)
+	}
 	line := fmt.Sprintf("$GENERATE %s %s %d IN %s %s\n", span, owner, h.Ttl, dns.Type(h.Rrtype), data)
 	zp := dns.NewZoneParser(strings.NewReader(line), p.origin, "")
 	for rr, ok := zp.Next(); ok; rr, ok = zp.Next() {

@@ -71,6 +71,9 @@ func (l *list) wrong(at place, format string, args ...any) {
 	l.found = append(l.found, mistake{at, fmt.Sprintf(format, args...)})
 }
 
+// mistakes is how many were found.
+func (l *list) mistakes() int { return len(l.found) + l.more }
+
 // where is how a place is told.
 func (l *list) where(at place) string {
 	switch at.source {

@@ -120,6 +120,9 @@ func absolute(name, origin string) (string, error) {
 	if name == "@" {
 		return origin, nil
 	}
+	if err := escapes(name); err != nil {
+		return "", err
+	}
 	whole := name
 	if !dns.IsFqdn(name) {
 		whole += "."

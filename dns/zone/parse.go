@@ -220,6 +220,9 @@ func (p *parser) alias(data string, ttl uint32) (*AliasTarget, error) {
 
 // readData reads the data of a record with the library's parser, and checks that it stays the same on the wire.
 func readData(h dns.RR_Header, data, origin string) (dns.RR, error) {
+	if err := checkText(h.Rrtype, data); err != nil {
+		return nil, fmt.Errorf("%s record: %w", dns.Type(h.Rrtype), err)
+	}
 	line := fmt.Sprintf("%s %d IN %s %s\n", h.Name, h.Ttl, dns.Type(h.Rrtype), data)
 	zp := dns.NewZoneParser(strings.NewReader(line), origin, "")
 	rr, _ := zp.Next()

@@ -23,7 +23,7 @@ type splitter struct {
 }
 
 func newSplitter(data []byte, max int) *splitter {
-	return &splitter{data: bytes.TrimPrefix(data, []byte("\xef\xbb\xbf")), max: max, line: 1}
+	return &splitter{data: data, max: max, line: 1}
 }
 
 // next returns the next entry that holds anything; ok is false at the end. With an error, which belongs to the entry's line, the
