@@ -22,6 +22,8 @@ type reply struct {
 	from  netip.Addr // the client's or, more often, its resolver's
 	glue  bool       // Extra holds addresses without which a delegation may not be followed
 	scope int        // prefix length for which the answer holds, told where the question had a client subnet
+	msg   []byte     // the question as it came, where the reply may be a plain one
+	plain plain
 
 	trace *trace // for an operator, who wants to know why, and is not counted; nil for clients
 }
@@ -37,11 +39,16 @@ func (s *Server) answer(msg []byte, from netip.Addr, tr transport, b []byte) []b
 		}
 	}
 	r := &reply{q: &q, from: from}
-	r.begin()
+	if tr == overUDP {
+		r.msg = msg
+	}
 	if r.Rcode = wrong.rcode(); wrong == faultNone {
 		s.look(r, s.world.Load())
 	}
-	out := r.pack(tr, b)
+	out := r.packPlain(b)
+	if out == nil {
+		out = r.pack(tr, b)
+	}
 	s.count.answered(tr, q.qtype, r.Rcode)
 	return out
 }
@@ -129,15 +136,21 @@ func (r *reply) any(z *zone.Zone) {
 	}
 }
 
+// limit is how long the reply may be.
+func (r *reply) limit(tr transport) int {
+	switch {
+	case tr != overUDP:
+		return dns.MaxMsgSize - 1
+	case r.q.edns != nil:
+		return min(r.q.edns.size, maxUDP)
+	}
+	return dns.MinMsgSize
+}
+
 // pack writes the reply as its transport can take it.
 func (r *reply) pack(tr transport, b []byte) []byte {
-	limit := dns.MaxMsgSize - 1
-	if tr == overUDP {
-		limit = dns.MinMsgSize
-		if r.q.edns != nil {
-			limit = min(r.q.edns.size, maxUDP)
-		}
-	}
+	r.begin()
+	limit := r.limit(tr)
 	if !r.fits(limit-r.optLen()) && !r.glue {
 		r.Extra = nil // that they are missing is no truncation (RFC 2181 section 9), but for glue (RFC 9471 section 3)
 	}

@@ -157,7 +157,6 @@ func (s *Server) Explain(name string, qtype uint16, client netip.Prefix, resolve
 	s.mu.Unlock()
 	var t trace
 	r := &reply{q: &q, from: resolver, trace: &t}
-	r.begin()
 	s.look(r, w)
 	x := Explanation{
 		Name: name, Type: dns.TypeToString[qtype], Asked: Asked{Resolver: resolver.String()}, Node: "dns-" + s.o.Name, Revision: revision, Live: true,

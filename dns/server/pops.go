@@ -98,6 +98,18 @@ func (t *popTable) addresses(pop, family int) []netip.Addr {
 	return t.list[pop].v6
 }
 
+// ofAll are what answers give for several PoPs, in their order. They are shared where there is one PoP.
+func (t *popTable) ofAll(pops []int, family int) []netip.Addr {
+	if len(pops) == 1 {
+		return t.addresses(pops[0], family)
+	}
+	var addrs []netip.Addr
+	for _, pop := range pops {
+		addrs = append(addrs, t.addresses(pop, family)...)
+	}
+	return addrs
+}
+
 // vary reports whether clients of a site can get different PoPs for a type.
 func (t *popTable) vary(st *steered, qtype uint16) bool {
 	n := 0

@@ -227,7 +227,10 @@ func parseSubnet(data []byte) (*subnet, bool) {
 }
 
 // reply is the option's data with the scope for which the answer holds (RFC 7871 section 7.2.1).
-func (s *subnet) reply(scope int) []byte {
-	b := binary.BigEndian.AppendUint16(make([]byte, 0, 4+len(s.address)), s.family)
+func (s *subnet) reply(scope int) []byte { return s.append(make([]byte, 0, 4+len(s.address)), scope) }
+
+// append appends that data to b.
+func (s *subnet) append(b []byte, scope int) []byte {
+	b = binary.BigEndian.AppendUint16(b, s.family)
 	return append(append(b, s.source, uint8(scope)), s.address...)
 }

@@ -110,19 +110,24 @@ func (s *Server) steered(r *reply, w *world, z *zone.Zone, res zone.Result) {
 	if len(res.Answer) == 0 {
 		owner = r.q.name
 	}
-	before := len(r.Answer)
+	found := 0
 	switch r.q.qtype {
 	case dns.TypeA, dns.TypeAAAA:
 		family := families(r.q.qtype)[0]
-		for _, pop := range c.picked[slot(family)].PoPs {
-			for _, a := range w.pops.addresses(pop, family) {
-				r.Answer = append(r.Answer, address(owner, st.ttl, a))
-			}
+		addrs := w.pops.ofAll(c.picked[slot(family)].PoPs, family)
+		if found = len(addrs); r.msg != nil && len(res.Answer) == 0 {
+			r.plain = plain{st.ttl, addrs}
+			break
+		}
+		for _, a := range addrs {
+			r.Answer = append(r.Answer, address(owner, st.ttl, a))
 		}
 	case dns.TypeHTTPS:
-		r.Answer = append(r.Answer, w.pops.https(owner, st.ttl, &c)...)
+		rrs := w.pops.https(owner, st.ttl, &c)
+		found = len(rrs)
+		r.Answer = append(r.Answer, rrs...)
 	}
-	if len(r.Answer) == before {
+	if found == 0 {
 		r.Ns = append(r.Ns, z.NegativeAuthority()...)
 	}
 	r.scope = max(r.scope, c.scope(w, st, r.q.qtype))

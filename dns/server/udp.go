@@ -15,9 +15,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// receiveBuffer holds what arrives while all workers answer: 5,000 questions of a hundred bytes as the kernel
-// counts them. More is dropped there, so that an overloaded server has no queue of its own, and late answers
-// to clients who have asked somebody else meanwhile.
+// receiveBuffer holds what arrives while no worker gets to run, be it for 20 ms or 30. The kernel doubles it, and counts
+// some 900 bytes for a short question: 9,000 have room, which one core answers in 40 ms. So late are answers of an
+// overloaded server, and no later, for clients ask somebody else meanwhile; more than that is dropped in the kernel.
 const receiveBuffer = 4 << 20
 
 // A udpSocket is one UDP socket of the server. On an unspecified address it answers from the address that was asked.
@@ -35,7 +35,7 @@ func listenUDP(at netip.AddrPort, most limits) (*udpSocket, error) {
 		return nil, fmt.Errorf("dns: open %s/udp: %w%s", at, err, hint(err, at))
 	}
 	conn := pc.(*net.UDPConn)
-	conn.SetReadBuffer(receiveBuffer) // the kernel may give less, which is no error
+	conn.SetReadBuffer(receiveBuffer) // net.core.rmem_max may be less, which is no error
 	u := &udpSocket{conn: conn, limits: most}
 	switch {
 	case !at.Addr().IsUnspecified():
@@ -80,81 +80,12 @@ func hint(err error, at netip.AddrPort) string {
 	return ""
 }
 
-// serve answers until the socket is closed. The workers read and answer in turn, so a question is in no queue but
-// the kernel's.
+// serve answers until the socket is closed. The workers (batch.go; single.go where there is no Linux) receive and answer
+// in turn, so a question is in no queue but the kernel's.
 func (u *udpSocket) serve(s *Server) {
 	for range runtime.GOMAXPROCS(0) {
 		s.loops.Go(func() { u.work(s) })
 	}
-}
-
-func (u *udpSocket) work(s *Server) {
-	in, out := make([]byte, maxQuery+1), make([]byte, 0, maxUDP)
-	for {
-		n, to, from, err := u.read(in)
-		switch {
-		case errors.Is(err, net.ErrClosed):
-			return
-		case errors.Is(err, errQuiet):
-			return
-		case err != nil:
-			continue // an ICMP error of an earlier answer, or a datagram that was cut
-		case n > maxQuery:
-			s.count.dropped(dropOversized)
-			continue
-		}
-		if reply := s.answer(in[:n], from.Addr().Unmap(), overUDP, out); reply != nil {
-			u.write(reply, to, from)
-		}
-	}
-}
-
-// errQuiet ends a worker once the socket was told to finish and nothing more has come.
-var errQuiet = errors.New("dns: no more questions")
-
-// read takes one datagram; to is the address that was asked, nil where there is one alone.
-func (u *udpSocket) read(b []byte) (n int, to net.IP, from netip.AddrPort, err error) {
-	switch {
-	case u.v4 != nil:
-		var cm *ipv4.ControlMessage
-		var src net.Addr
-		if n, cm, src, err = u.v4.ReadFrom(b); err == nil && cm != nil {
-			to = cm.Dst
-		}
-		from = addrPort(src)
-	case u.v6 != nil:
-		var cm *ipv6.ControlMessage
-		var src net.Addr
-		if n, cm, src, err = u.v6.ReadFrom(b); err == nil && cm != nil {
-			to = cm.Dst
-		}
-		from = addrPort(src)
-	default:
-		n, from, err = u.conn.ReadFromUDPAddrPort(b)
-	}
-	if t := net.Error(nil); errors.As(err, &t) && t.Timeout() {
-		err = errQuiet
-	}
-	return n, to, from, err
-}
-
-// write sends an answer. One that cannot be sent is lost, as a datagram may be; the client asks again.
-func (u *udpSocket) write(b []byte, as net.IP, to netip.AddrPort) {
-	switch {
-	case u.v4 != nil:
-		u.v4.WriteTo(b, &ipv4.ControlMessage{Src: as}, net.UDPAddrFromAddrPort(to))
-	case u.v6 != nil:
-		u.v6.WriteTo(b, &ipv6.ControlMessage{Src: as}, net.UDPAddrFromAddrPort(to))
-	default:
-		u.conn.WriteToUDPAddrPort(b, to)
-	}
-}
-
-func addrPort(a net.Addr) netip.AddrPort {
-	if u, ok := a.(*net.UDPAddr); ok {
-		return u.AddrPort()
-	}
-	return netip.AddrPort{}
 }
 
 // finish answers what has arrived, and ends the workers.
