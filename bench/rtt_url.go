@@ -1,0 +1,93 @@
+package main
+
+import (
+	"context"
+	"crypto/x509"
+	"fmt"
+	"io"
+	"net/netip"
+	"net/url"
+	"os"
+
+	"github.com/spf13/pflag"
+
+	"hither/bench/rtt"
+)
+
+// Flags that only one of the two forms of the command has.
+var (
+	labFlags = []string{"hither", "client-edge", "edge-origin", "client-origin", "loss", "cold-samples", "size"}
+	urlFlags = []string{"direct", "resolver", "ca"}
+)
+
+// target reads the command's argument, and what belongs to it.
+func (o *rttOptions) target(f *pflag.FlagSet, args []string) (err error) {
+	wrong, why := urlFlags, "goes with a URL only"
+	if len(args) == 1 {
+		wrong, why = labFlags, "goes with a lab only; a URL has the distance that it has"
+		if o.url, err = parseURL(args[0]); err != nil {
+			return err
+		}
+	}
+	for _, name := range wrong {
+		if f.Changed(name) {
+			return fmt.Errorf("--%s %s", name, why)
+		}
+	}
+	if o.directText != "" {
+		if o.direct, err = parseURL(o.directText); err != nil {
+			return fmt.Errorf("--direct: %w", err)
+		}
+	}
+	return nil
+}
+
+func parseURL(text string) (*url.URL, error) {
+	u, err := url.Parse(text)
+	if err != nil {
+		return nil, err
+	}
+	if u.Scheme != "https" || u.Hostname() == "" || u.User != nil || u.Fragment != "" {
+		return nil, fmt.Errorf("%s is not what can be visited; write https://HOST[:PORT]/PATH", text)
+	}
+	return u, nil
+}
+
+// benchURL measures visits to a URL, and prints what it found.
+func benchURL(ctx context.Context, o rttOptions, stdout, stderr io.Writer) error {
+	if o.samples < 1 || o.samples > maxSamples {
+		return fmt.Errorf("--samples %d: want 1 to %d", o.samples, maxSamples)
+	}
+	if err := o.checkPicture(); err != nil {
+		return err
+	}
+	plan := rtt.RemoteOptions{URL: o.url, Direct: o.direct, Samples: o.samples}
+	if o.ca != "" {
+		pem, err := os.ReadFile(o.ca)
+		if err != nil {
+			return fmt.Errorf("--ca: %w", err)
+		}
+		plan.Roots = x509.NewCertPool()
+		if !plan.Roots.AppendCertsFromPEM(pem) {
+			return fmt.Errorf("--ca %s: no certificate in it", o.ca)
+		}
+	}
+	if o.resolver != "" {
+		at, err := netip.ParseAddrPort(o.resolver)
+		if addr, bare := netip.ParseAddr(o.resolver); bare == nil {
+			at, err = netip.AddrPortFrom(addr, 53), nil
+		}
+		if err != nil {
+			return fmt.Errorf("--resolver: %w", err)
+		}
+		plan.Resolver = at.String()
+	}
+	p := &progress{to: stderr, of: plan.Steps()}
+	plan.Step = func(what string) { p.step("%s", what) }
+	plan.Note = func(what string) { fmt.Fprintln(stderr, "bench:", what) }
+	result, err := rtt.Remote(ctx, plan)
+	if err != nil {
+		return err
+	}
+	return newRTTDocument(o, result).print(o, stdout)
+}

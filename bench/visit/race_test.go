@@ -1,0 +1,6 @@
+//go:build race
+
+package visit_test
+
+// racing tells that the race detector looks on.
+const racing = true
