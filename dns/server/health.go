@@ -80,6 +80,9 @@ func (s *Server) probed(t target, err error) {
 	drains := errors.Is(err, errDraining)
 	changed := h.Observe(err == nil || drains, s.o.Now())
 	delete(s.health.why, t)
+	if h.State() == steer.Down {
+		delete(s.health.drains, t) // it has gone; should this address never come back, the PoP's others must not wait for it
+	}
 	switch {
 	case drains && !s.health.drains[t]:
 		s.health.drains[t] = true
