@@ -61,6 +61,7 @@ const (
 	full       = 0.9
 	asAsked    = 0.97
 	better     = 1.05
+	grows      = 1.01 // less is noise
 )
 
 // A Row is one measurement.
@@ -133,10 +134,11 @@ func (p Plan) round(ctx context.Context, round int, res *Result) error {
 		if err != nil {
 			return err
 		}
-		best = max(best, row.Rate())
-		if inFull++; row.Rate() >= full*row.Offered() {
+		// A server that takes questions in batches answers more the more wait for it: it is not full while that grows.
+		if inFull++; row.Rate() >= full*row.Offered() || row.Rate() > best*grows {
 			inFull = 0
 		}
+		best = max(best, row.Rate())
 		if !offeredAsAsked(row) && row.Offered() < sent*better {
 			break
 		}

@@ -18,6 +18,7 @@ type model struct {
 	capacity, kept float64
 	client         float64 // the most that its clients send
 	closed         float64 // what a closed loop gets
+	batches        float64 // by how much more it answers at the most, the more wait for it
 	dies           int     // at the call of this number; 0 = never
 	calls          int
 	asked          []string
@@ -45,7 +46,7 @@ func (m *model) run(kind string) client {
 		}
 		answered := offered
 		if offered > m.capacity {
-			answered = m.capacity
+			answered = min(m.capacity+0.2*(offered-m.capacity), m.capacity*(1+m.batches))
 			if offered > 1.4*m.capacity {
 				answered *= m.kept
 			}
@@ -90,6 +91,21 @@ func TestMeasure(t *testing.T) {
 		}
 		if !v.Holds {
 			t.Errorf("does not hold: %+v", v)
+		}
+	}
+}
+
+// TestBatches measures a server that answers more the deeper the overload, up to a quarter: what it can do is found before 1.5 x
+// is asked, which must not find more.
+func TestBatches(t *testing.T) {
+	m := &model{capacity: 100_000, kept: 1, client: 1e6, closed: 80_000, batches: 0.25}
+	r, err := m.plan().Measure(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, round := range r.Rounds {
+		if round.Best < 125_000*0.99 || !round.Saturated {
+			t.Errorf("a server that answers 125000 a second at its best: found %+v", round)
 		}
 	}
 }
