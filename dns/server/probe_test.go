@@ -237,6 +237,7 @@ func TestProbes(t *testing.T) {
 	four.set("reset", cert) // it goes: down, and not for a moment anything else
 	wait(dns.TypeA, "192.0.2.3", "is gone")
 	h.waitMetric(t, `hither_pop_up{node="dns-ns1",pop="fra"}`, 1) // by its IPv6 address
+	wait(dns.TypeAAAA, "2001:db8::1", "an address that drained is down, and the other one serves")
 	four.set(fine, cert)
 	wait(dns.TypeA, "192.0.2.1", "is back")
 
