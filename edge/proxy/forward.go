@@ -172,6 +172,8 @@ func (p *Proxy) copyBody(x *Exchange, resp *http.Response, buf []byte, next piec
 		switch {
 		case next.err == io.EOF:
 			return nil
+		case next.err != nil && x.BytesOut == resp.ContentLength && len(resp.Trailer) == 0:
+			return nil // all that was promised has come; what broke off is the word that it ends here
 		case next.err != nil:
 			return next.err
 		}
