@@ -49,7 +49,7 @@ func StartHither(ctx context.Context, program, dir, net string, core int) (*DNSS
 	if out, err := exec.CommandContext(ctx, program, "fleet", "init", "--network", network, "--out", fleet).CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("peers: %s fleet init: %w: %s", program, err, strings.TrimSpace(string(out)))
 	}
-	s := &DNSServer{Name: "hither", Version: strings.TrimPrefix(strings.TrimSpace(string(out)), "hither version "), Addr: at}
+	s := &DNSServer{process: process{Name: "hither"}, Version: strings.TrimPrefix(strings.TrimSpace(string(out)), "hither version "), Addr: at}
 	return s, startDNS(ctx, s, core, exec.Command(program, "dns", "--name", hitherNode,
 		"--state", filepath.Join(fleet, "nodes", "dns-"+hitherNode), "--network", network, "--log-level", "warn"))
 }
