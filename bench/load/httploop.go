@@ -1,0 +1,415 @@
+package load
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+	"golang.org/x/sys/unix"
+)
+
+// An httpLoop is one run of a load. Times in it are since its start.
+type httpLoop struct {
+	*HTTPLoad
+	d     *dialler
+	names *popularity
+
+	start    time.Time
+	from, to time.Duration // what is measured
+	next     atomic.Int64  // the request that is sent next, in a closed loop
+	due      chan int64    // requests that are due, in an open loop
+	over     chan struct{} // closed when no more is sent
+
+	sheets [8]sheet
+}
+
+func newHTTPLoop(l *HTTPLoad, d *dialler) *httpLoop {
+	loop := &httpLoop{
+		HTTPLoad: l, d: d, names: newPopularity(len(l.URLs), l.Zipf, l.Seed),
+		from: l.WarmUp, to: l.WarmUp + l.For, due: make(chan int64, 1<<14), over: make(chan struct{}),
+	}
+	for i := range loop.sheets {
+		loop.sheets[i] = sheet{service: newHTTPHistogram(), response: newHTTPHistogram(), errors: make(map[ErrorKind]int64), status: make(map[int]int64)}
+	}
+	return loop
+}
+
+// newHTTPHistogram holds from a microsecond to ten minutes, to a thousandth.
+func newHTTPHistogram() *hdrhistogram.Histogram {
+	return hdrhistogram.New(int64(time.Microsecond), int64(10*time.Minute), 3)
+}
+
+func record(h *hdrhistogram.Histogram, d time.Duration, times int64) {
+	h.RecordValues(min(max(int64(d), h.LowestTrackableValue()), h.HighestTrackableValue()), times)
+}
+
+// A sheet is what some of the workers count on: one for each would take megabytes, one for all would have them wait.
+type sheet struct {
+	mu                sync.Mutex // guards all
+	service, response *hdrhistogram.Histogram
+	errors            map[ErrorKind]int64
+	status            map[int]int64
+	first, because    error
+	firstAt, againAt  time.Duration
+
+	requests, answered, inTime, bytes, opened, resumed, again int64
+	ends                                                      int64 // answers, with those of the warm-up
+}
+
+// run loads and measures until the time is over.
+func (l *httpLoop) run(ctx context.Context) (*HTTPRun, error) {
+	loading, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	l.start = time.Now()
+	var workers sync.WaitGroup
+	urls := newRequests(l.HTTPLoad)
+	for i := range l.Connections {
+		to := &line{d: l.d}
+		var streams sync.WaitGroup
+		for s := range l.Streams {
+			streams.Add(1)
+			workers.Go(func() {
+				defer streams.Done()
+				l.work(loading, newWorker(l.d, to, urls), &l.sheets[(i*l.Streams+s)%len(l.sheets)])
+			})
+		}
+		workers.Go(func() {
+			streams.Wait()
+			to.close()
+		})
+	}
+	var handed int64
+	paced := make(chan struct{})
+	go func() {
+		defer close(paced)
+		if l.Rate > 0 {
+			handed = l.pace(loading)
+		}
+	}()
+	m := &meter{loop: l}
+	ended, err := m.watch(loading)
+	if err != nil || ctx.Err() != nil {
+		stop(err) // what is on its way is given up
+	}
+	<-paced
+	close(l.over)
+	workers.Wait()
+	run := l.result(m, ended)
+	if l.Rate > 0 {
+		l.countUnsent(run, handed, ended)
+	}
+	if ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	return run, err
+}
+
+// takeTime is how long streams that are free have to take what became due last. What nobody took by then will not be sent.
+const takeTime = 100 * time.Millisecond
+
+// pace hands out requests as they become due, and returns how many it did. It sleeps in the kernel, since Go's own sleep is a
+// millisecond at least while sockets are waited for.
+func (l *httpLoop) pace(ctx context.Context) (n int64) {
+	const most, least = 5 * time.Millisecond, 50 * time.Microsecond
+	for {
+		now := time.Since(l.start)
+		n = l.hand(n, l.dueBy(min(now, l.to)))
+		done := n == l.dueBy(l.to) && len(l.due) == 0
+		if now >= l.to && (done || now > l.to+takeTime) || ctx.Err() != nil {
+			return n
+		}
+		pause := unix.NsecToTimespec(int64(min(max(l.dueAt(n)-now, least), most)))
+		unix.Nanosleep(&pause, nil)
+	}
+}
+
+// hand hands out from the nth request to those that are due, as far as there is room, and returns how far that was.
+func (l *httpLoop) hand(n, due int64) int64 {
+	for ; n < due; n++ {
+		select {
+		case l.due <- n:
+		default:
+			return n
+		}
+	}
+	return n
+}
+
+// dueAt is when request i is due.
+func (l *httpLoop) dueAt(i int64) time.Duration {
+	return time.Duration(float64(i) / l.Rate * float64(time.Second))
+}
+
+// dueBy is how many requests are due before an instant.
+func (l *httpLoop) dueBy(d time.Duration) int64 {
+	n := int64(d.Seconds() * l.Rate)
+	for l.dueAt(n) < d {
+		n++
+	}
+	for n > 0 && l.dueAt(n-1) >= d {
+		n--
+	}
+	return n
+}
+
+// countUnsent counts what became due until the end and was never sent: handed out or not, nobody took it.
+func (l *httpLoop) countUnsent(run *HTTPRun, handed int64, ended time.Duration) {
+	first := handed // of those never sent: they are taken in order
+	for len(l.due) > 0 {
+		first = min(first, <-l.due)
+	}
+	first = max(first, l.dueBy(l.from))
+	end := l.dueBy(ended)
+	if first >= end {
+		return
+	}
+	run.Unsent = end - first
+	run.Requests += run.Unsent
+	for step, i := max(run.Unsent>>20, 1), first; i < end; i += step { // a million of them tell as much as more
+		record(run.Response, ended-l.dueAt(i), min(step, end-i))
+	}
+}
+
+// work makes requests until the load is over.
+func (l *httpLoop) work(ctx context.Context, w *worker, s *sheet) {
+	defer w.close()
+	pause := time.Duration(0)
+	for {
+		i, due, sent, ok := l.take(ctx)
+		if !ok {
+			return
+		}
+		o := w.ask(ctx, l.names.at(i))
+		ended := time.Since(l.start)
+		if ctx.Err() != nil {
+			return // given up with the load
+		}
+		s.count(l, o, due, sent, ended)
+		if o.kind != ErrConnect && o.kind != ErrTLS {
+			pause = 0
+			continue
+		}
+		// A server that is down is asked again, but not as often as its refusals come.
+		pause = min(max(2*pause, 5*time.Millisecond), time.Second)
+		t := time.NewTimer(pause)
+		select {
+		case <-t.C:
+		case <-l.over:
+		case <-ctx.Done():
+		}
+		t.Stop()
+	}
+}
+
+// take is the next request, when it was due, and when that is.
+func (l *httpLoop) take(ctx context.Context) (i int64, due, now time.Duration, ok bool) {
+	select { // what is due when all is over is not sent, though it could be taken
+	case <-l.over:
+		return 0, 0, 0, false
+	case <-ctx.Done():
+		return 0, 0, 0, false
+	default:
+	}
+	if l.Rate == 0 {
+		now = time.Since(l.start)
+		return l.next.Add(1) - 1, now, now, now < l.to
+	}
+	select {
+	case i := <-l.due:
+		return i, l.dueAt(i), time.Since(l.start), true
+	case <-l.over:
+	case <-ctx.Done():
+	}
+	return 0, 0, 0, false
+}
+
+// count takes an outcome up. What belongs to the warm-up is not measured, but for answers that came when it was over: the server
+// works for those as much as it will have to for the last ones sent.
+func (s *sheet) count(l *httpLoop, o outcome, due, sent, ended time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if o.err == nil {
+		s.ends++
+	}
+	if ended >= l.from && ended < l.to {
+		s.bytes += o.bytes
+		if o.err == nil {
+			s.inTime++
+		}
+	}
+	if due < l.from || due >= l.to {
+		return
+	}
+	s.requests++
+	if o.opened {
+		s.opened++
+	}
+	if o.resumed {
+		s.resumed++
+	}
+	if o.again != nil {
+		if s.again++; s.because == nil {
+			s.because, s.againAt = o.again, ended
+		}
+	}
+	if o.status != 0 {
+		s.status[o.status]++
+	}
+	if o.err != nil {
+		s.errors[o.kind]++
+		if s.first == nil {
+			s.first, s.firstAt = o.err, ended
+		}
+		if o.kind != ErrTimeout {
+			return
+		}
+	} else {
+		s.answered++
+	}
+	record(s.service, ended-sent, 1)
+	record(s.response, ended-due, 1)
+}
+
+// result adds the sheets up. Nobody writes on them any more.
+func (l *httpLoop) result(m *meter, ended time.Duration) *HTTPRun {
+	run := &HTTPRun{
+		Protocol: l.Protocol, Asked: l.Rate, Elapsed: max(ended-l.from, 0), CPU: m.cpu, Server: m.server,
+		Errors: make(map[ErrorKind]int64), Status: make(map[int]int64), Service: newHTTPHistogram(), Response: newHTTPHistogram(),
+	}
+	var firstAt, againAt time.Duration
+	for i := range l.sheets {
+		s := &l.sheets[i]
+		run.Requests += s.requests
+		run.Answered += s.answered
+		run.InTime += s.inTime
+		run.Bytes += s.bytes
+		run.Opened += s.opened
+		run.Resumed += s.resumed
+		run.Again += s.again
+		for k, n := range s.errors {
+			run.Errors[k] += n
+		}
+		for k, n := range s.status {
+			run.Status[k] += n
+		}
+		if s.first != nil && (run.First == nil || s.firstAt < firstAt) {
+			run.First, firstAt = s.first, s.firstAt
+		}
+		if s.because != nil && (run.Because == nil || s.againAt < againAt) {
+			run.Because, againAt = s.because, s.againAt
+		}
+		run.Service.Merge(s.service)
+		run.Response.Merge(s.response)
+	}
+	return run
+}
+
+// A meter reads what the kernel accounts, and tells how far a load is.
+type meter struct {
+	loop   *httpLoop
+	begun  ServerUsage // CPU until the measurement began
+	self   time.Duration
+	cpu    time.Duration
+	server ServerUsage
+}
+
+// watch waits until the load's time is over or ctx is, and returns when that was. The error is of a process that ended.
+func (m *meter) watch(ctx context.Context) (ended time.Duration, err error) {
+	l := m.loop
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	if err := sleepUntil(ctx, l, l.from, tick.C, m.tell()); err != nil {
+		return time.Since(l.start), nil
+	}
+	m.self = SelfCPU()
+	before, err := usageOf(l.PIDs)
+	if err != nil {
+		return time.Since(l.start), err
+	}
+	m.server.RSSBefore, m.server.RSSMost = before.RSS, before.RSS
+	report := m.tell()
+	stopped := sleepUntil(ctx, l, l.to, tick.C, func(now time.Duration) error {
+		u, err := usageOf(l.PIDs)
+		m.server.RSSMost = max(m.server.RSSMost, u.RSS)
+		return errors.Join(err, report(now))
+	})
+	ended = min(time.Since(l.start), l.to)
+	if stopped != nil && ctx.Err() == nil {
+		return ended, stopped
+	}
+	m.cpu = SelfCPU() - m.self
+	after, err := usageOf(l.PIDs)
+	if err != nil {
+		return ended, err
+	}
+	m.server.CPU, m.server.RSSAfter = after.CPU-before.CPU, after.RSS
+	m.server.RSSMost = max(m.server.RSSMost, after.RSS)
+	return ended, nil
+}
+
+// sleepUntil sleeps, and does something at each tick; it ends early with that one's error.
+func sleepUntil(ctx context.Context, l *httpLoop, end time.Duration, tick <-chan time.Time, do func(time.Duration) error) error {
+	t := time.NewTimer(end - time.Since(l.start))
+	defer t.Stop()
+	for {
+		select {
+		case <-t.C:
+			return nil
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-tick:
+			if err := do(time.Since(l.start)); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// tell reports progress once a second.
+func (m *meter) tell() func(time.Duration) error {
+	l := m.loop
+	last, ends := time.Since(l.start), int64(0)
+	for i := range l.sheets {
+		l.sheets[i].mu.Lock()
+		ends += l.sheets[i].ends
+		l.sheets[i].mu.Unlock()
+	}
+	return func(now time.Duration) error {
+		if l.Progress == nil || now-last < time.Second {
+			return nil
+		}
+		p := HTTPProgress{Since: now, WarmUp: now < l.from}
+		var all int64
+		for i := range l.sheets {
+			s := &l.sheets[i]
+			s.mu.Lock()
+			all += s.ends
+			p.Answered += s.answered
+			for _, n := range s.errors {
+				p.Errors += n
+			}
+			s.mu.Unlock()
+		}
+		p.Rate = perSecond(all-ends, now-last)
+		last, ends = now, all
+		l.Progress(p)
+		return nil
+	}
+}
+
+// usageOf is that of all processes together.
+func usageOf(pids []int) (sum Usage, err error) {
+	for _, pid := range pids {
+		u, err := ReadUsage(pid)
+		if err != nil {
+			return sum, fmt.Errorf("%w; is it the server's number?", err)
+		}
+		sum.CPU += u.CPU
+		sum.RSS += u.RSS
+	}
+	return sum, nil
+}
