@@ -105,7 +105,7 @@ func (o *rttOptions) check() error {
 		}
 		o.sizes = append(o.sizes, size)
 	}
-	if err := o.checkPicture(); err != nil {
+	if err := checkPicture(o.svg); err != nil {
 		return err
 	}
 	if o.hither == "" {
@@ -122,12 +122,12 @@ func (o *rttOptions) check() error {
 }
 
 // checkPicture finds out whether there is a place for the picture.
-func (o *rttOptions) checkPicture() error {
-	if o.svg == "" {
+func checkPicture(svg string) error {
+	if svg == "" {
 		return nil
 	}
-	if info, err := os.Stat(filepath.Dir(o.svg)); err != nil || !info.IsDir() {
-		return fmt.Errorf("--svg %s: %s is not a folder", o.svg, filepath.Dir(o.svg))
+	if info, err := os.Stat(filepath.Dir(svg)); err != nil || !info.IsDir() {
+		return fmt.Errorf("--svg %s: %s is not a folder", svg, filepath.Dir(svg))
 	}
 	return nil
 }

@@ -58,29 +58,16 @@ func benchURL(ctx context.Context, o rttOptions, stdout, stderr io.Writer) error
 	if o.samples < 1 || o.samples > maxSamples {
 		return fmt.Errorf("--samples %d: want 1 to %d", o.samples, maxSamples)
 	}
-	if err := o.checkPicture(); err != nil {
+	if err := checkPicture(o.svg); err != nil {
 		return err
 	}
 	plan := rtt.RemoteOptions{URL: o.url, Direct: o.direct, Samples: o.samples}
-	if o.ca != "" {
-		pem, err := os.ReadFile(o.ca)
-		if err != nil {
-			return fmt.Errorf("--ca: %w", err)
-		}
-		plan.Roots = x509.NewCertPool()
-		if !plan.Roots.AppendCertsFromPEM(pem) {
-			return fmt.Errorf("--ca %s: no certificate in it", o.ca)
-		}
+	var err error
+	if plan.Roots, err = readRoots(o.ca); err != nil {
+		return err
 	}
-	if o.resolver != "" {
-		at, err := netip.ParseAddrPort(o.resolver)
-		if addr, bare := netip.ParseAddr(o.resolver); bare == nil {
-			at, err = netip.AddrPortFrom(addr, 53), nil
-		}
-		if err != nil {
-			return fmt.Errorf("--resolver: %w", err)
-		}
-		plan.Resolver = at.String()
+	if plan.Resolver, err = resolverAddress(o.resolver); err != nil {
+		return err
 	}
 	p := &progress{to: stderr, of: plan.Steps()}
 	plan.Step = func(what string) { p.step("%s", what) }
@@ -90,4 +77,35 @@ func benchURL(ctx context.Context, o rttOptions, stdout, stderr io.Writer) error
 		return err
 	}
 	return newRTTDocument(o, result).print(o, stdout)
+}
+
+// readRoots reads whom to trust from the file of --ca; nil = whom the machine trusts.
+func readRoots(file string) (*x509.CertPool, error) {
+	if file == "" {
+		return nil, nil
+	}
+	pem, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("--ca: %w", err)
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("--ca %s: no certificate in it", file)
+	}
+	return roots, nil
+}
+
+// resolverAddress reads --resolver as HOST:PORT; "" = the machine's.
+func resolverAddress(text string) (string, error) {
+	if text == "" {
+		return "", nil
+	}
+	at, err := netip.ParseAddrPort(text)
+	if addr, bare := netip.ParseAddr(text); bare == nil {
+		at, err = netip.AddrPortFrom(addr, 53), nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("--resolver: %w", err)
+	}
+	return at.String(), nil
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -14,7 +15,7 @@ import (
 	"github.com/quic-go/quic-go/http3"
 )
 
-// A dialler opens connections of one protocol to one server. It may be used concurrently.
+// A dialler opens connections of one protocol to one server. It may be used concurrently, but not where connections resume.
 type dialler struct {
 	load  *HTTPLoad
 	proto int // the major version of HTTP that answers must be of
@@ -33,11 +34,11 @@ func newDialler(l *HTTPLoad) *dialler {
 	}
 	d.tls.ClientSessionCache = nil
 	if l.Resume {
-		d.tls.ClientSessionCache = tls.NewLRUClientSessionCache(1)
+		d.tls.ClientSessionCache = tls.NewLRUClientSessionCache(1) // quic-go writes to what it resumes: see own
 	}
 	if d.proto == 3 {
 		d.tls.NextProtos = []string{http3.NextProtoH3}
-		d.quic = &quic.Config{HandshakeIdleTimeout: l.Timeout, MaxIdleTimeout: maxTime, KeepAlivePeriod: keepAlive}
+		d.quic = &quic.Config{HandshakeIdleTimeout: min(l.Timeout, shakeTime), MaxIdleTimeout: maxTime, KeepAlivePeriod: keepAlive}
 		return d
 	}
 	var protocols http.Protocols
@@ -55,8 +56,19 @@ func newDialler(l *HTTPLoad) *dialler {
 	return d
 }
 
+// own is a dialler for one line: with tickets of its own, if there are to be any.
+func (d *dialler) own() *dialler {
+	if d.load.Resume {
+		return newDialler(d.load)
+	}
+	return d
+}
+
 // keepAlive is how often a QUIC connection on which nothing happens is told to live on: servers end them after 30 s.
 const keepAlive = 10 * time.Second
+
+// shakeTime is how long nothing may come back from a server that is asked for QUIC: nobody says that nobody listens.
+const shakeTime = 5 * time.Second
 
 // A connection is one connection to the server, on which requests can be made until dead says why not.
 type connection interface {
@@ -145,9 +157,8 @@ type line struct {
 // A held connection is closed when it is of no more use, and nobody uses it any more.
 type held struct {
 	connection
-	users  int  // guarded by the line's mu
-	old    bool // the same
-	served bool // the same; an answer has come over it
+	users int  // guarded by the line's mu
+	old   bool // the same
 }
 
 // An opening is one stream's, for which the others wait: what comes of it is for all of them.
@@ -199,12 +210,11 @@ func (l *line) take(ctx context.Context) (h *held, opened bool, err error) {
 	}
 }
 
-// put gives a connection back; answered, or to be used no more.
-func (l *line) put(h *held, answered, retire bool) {
+// put gives a connection back, to be used no more or for the next request.
+func (l *line) put(h *held, retire bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	h.users--
-	h.served = h.served || answered
 	if retire {
 		l.retire(h)
 	} else if h.old && h.users == 0 {
@@ -221,13 +231,6 @@ func (l *line) retire(h *held) {
 	if h.users == 0 {
 		h.Close()
 	}
-}
-
-// hasServed reports whether an answer came over the connection.
-func (l *line) hasServed(h *held) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return h.served
 }
 
 // close ends the line; nobody uses it any more.
@@ -260,23 +263,17 @@ func (d *dialler) probe(ctx context.Context) error {
 		return d.room(w)
 	case errors.As(o.err, &untrusted):
 		return fmt.Errorf("%w; name whom to trust with --ca FILE (ca.pem in the network's state folder)", untrusted)
-	case errors.As(o.err, &shake), errors.As(o.err, &idle):
+	case errors.As(o.err, &shake), errors.As(o.err, &idle), d.proto == 3 && o.kind == ErrTimeout && !o.opened:
 		return errors.New("no answer to QUIC: it is down, or does not speak HTTP/3 there")
-	case o.kind == ErrTLS && isNoProtocol(o.err):
+	case o.kind == ErrTLS && strings.Contains(o.err.Error(), noProtocol):
 		return fmt.Errorf("the server does not speak %s there: %w", d.load.Protocol, o.err)
 	}
 	return o.err
 }
 
-// noApplicationProtocol is TLS's alert of a server that speaks nothing that it was offered (RFC 7301 section 3.2).
-const noApplicationProtocol = 120
-
-func isNoProtocol(err error) bool {
-	var alert tls.AlertError
-	var transport *quic.TransportError
-	return errors.As(err, &alert) && alert == noApplicationProtocol ||
-		errors.As(err, &transport) && transport.ErrorCode == 0x100+noApplicationProtocol
-}
+// noProtocol is in the error of a server that speaks nothing that it was offered: TLS's alert (RFC 7301 section 3.2) has a type of
+// its own in QUIC only.
+const noProtocol = "tls: no application protocol"
 
 // room finds out that as many streams fit on a connection as are to be there: else requests would wait here, and not at the server.
 func (d *dialler) room(w *worker) error {

@@ -36,7 +36,7 @@ type HTTPLoad struct {
 	Streams     int // requests at once on each; 0 is 1, and h1 takes no more
 
 	// NewConnections has every request open a connection and close it: what handshakes cost. Resume offers the ticket of
-	// an earlier one; without it none is asked for.
+	// the one before, of which each of Connections takes the first; without it none is kept.
 	NewConnections, Resume bool
 
 	Rate    float64       // requests per second, of all together; 0: a closed loop
@@ -125,28 +125,6 @@ func (r *HTTPRun) PerRequest(cpu time.Duration) time.Duration {
 	return time.Duration(float64(cpu) / float64(max(r.InTime, 1)))
 }
 
-// ParseURL reads a URL that a load can ask for.
-func ParseURL(text string) (*url.URL, error) {
-	u, err := url.Parse(text)
-	if err != nil {
-		var wrapped *url.Error
-		if errors.As(err, &wrapped) {
-			err = wrapped.Err
-		}
-		return nil, fmt.Errorf("%q is no URL: %w", text, err)
-	}
-	if (u.Scheme != "https" && u.Scheme != "http") || u.Hostname() == "" || u.User != nil || u.Fragment != "" {
-		return nil, fmt.Errorf("%q cannot be asked for; write https://HOST[:PORT]/PATH", text)
-	}
-	if _, err := port(u); err != nil {
-		return nil, fmt.Errorf("%q: %w", text, err)
-	}
-	if u.Path == "" {
-		u.Path = "/"
-	}
-	return u, nil
-}
-
 // Limits of a load: more connections than a client has ports are none, and an hour of the fastest is a count.
 const (
 	maxConnections = 50_000
@@ -192,8 +170,8 @@ func (l *HTTPLoad) Check() error {
 	}
 	first := l.URLs[0]
 	for i, u := range l.URLs {
-		if u.Scheme != first.Scheme || u.Host != first.Host {
-			return fmt.Errorf("URL %d, %s: all must be of one scheme and host, and the first is of %s://%s", i+1, u, first.Scheme, first.Host)
+		if err := sameSite(u, first); err != nil {
+			return fmt.Errorf("URL %d: %w", i+1, err)
 		}
 	}
 	if first.Scheme == "http" && (l.Protocol != "h1" || l.NewConnections && l.Resume) {

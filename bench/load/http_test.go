@@ -1,25 +1,33 @@
 package load
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
+	"os"
+	"os/exec"
+	"runtime"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
 
 	"hither/bench/visit"
 )
 
 const site = "www.example.org"
 
-// serve is a server of h1, h2 and h3 on loopback, and a load for its pages.
+// serve is a server of h1, h2 and h3 on loopback, and a load for its first page.
 func serve(t *testing.T, handler http.HandlerFunc) HTTPLoad {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -40,10 +48,8 @@ func serve(t *testing.T, handler http.HandlerFunc) HTTPLoad {
 			t.Error(err)
 		}
 	})
-	return HTTPLoad{Protocol: "h1", To: at, URLs: pages(t, at, "/"), TLS: rootsOnly(s), For: 50 * time.Millisecond}
+	return HTTPLoad{Protocol: "h1", To: at, URLs: pages(t, at, "/"), TLS: &tls.Config{RootCAs: s.Roots}, For: 50 * time.Millisecond}
 }
-
-func rootsOnly(s *visit.Server) *tls.Config { return &tls.Config{RootCAs: s.Roots} }
 
 // pages are URLs of a server.
 func pages(t *testing.T, at netip.AddrPort, paths ...string) (all []*url.URL) {
@@ -58,41 +64,377 @@ func pages(t *testing.T, at netip.AddrPort, paths ...string) (all []*url.URL) {
 	return all
 }
 
-// shapes are the ways to load over each protocol.
-func shapes(l HTTPLoad) map[string]HTTPLoad {
-	all := map[string]HTTPLoad{}
+// over runs a test over each protocol, with 3 connections of as many streams as it may have.
+func over(t *testing.T, l HTTPLoad, test func(*testing.T, HTTPLoad)) {
+	t.Helper()
 	for _, p := range HTTPProtocols {
-		l.Protocol, l.Connections, l.Streams, l.NewConnections, l.Resume = p, 3, 4, false, false
+		l.Protocol, l.Connections, l.Streams = p, 3, 4
 		if p == "h1" {
 			l.Streams = 1
 		}
-		all[p] = l
-		l.Streams, l.NewConnections = 1, true
-		all[p+" new"] = l
-		l.Resume = true
-		all[p+" resumed"] = l
+		t.Run(p, func(t *testing.T) { test(t, l) })
 	}
-	return all
 }
 
+// A census counts what comes to a server.
+type census struct {
+	mu       sync.Mutex
+	requests int64
+	clients  map[string]bool // by address
+	resumed  int64           // requests on connections that were
+	protocol map[int]int64
+	paths    map[string]int64
+}
+
+func (c *census) reset() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.requests, c.resumed, c.clients, c.protocol, c.paths = 0, 0, map[string]bool{}, map[int]int64{}, map[string]int64{}
+}
+
+func (c *census) count(r *http.Request) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.requests++
+	c.clients[r.RemoteAddr] = true
+	c.protocol[r.ProtoMajor]++
+	c.paths[r.URL.Path]++
+	if r.TLS.DidResume {
+		c.resumed++
+	}
+}
+
+// taken is what came so far.
+func (c *census) taken() *census {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return &census{
+		requests: c.requests, resumed: c.resumed, clients: maps.Clone(c.clients), protocol: maps.Clone(c.protocol), paths: maps.Clone(c.paths),
+	}
+}
+
+const size = 1000
+
+func page(w http.ResponseWriter) { io.WriteString(w, strings.Repeat("x", size)) }
+
+// whole holds a run's counts to each other.
+func whole(t *testing.T, run *HTTPRun) {
+	t.Helper()
+	var status int64
+	for _, n := range run.Status {
+		status += n
+	}
+	if run.Requests != run.Answered+run.Failed()+run.Unsent || status > run.Requests ||
+		run.Service.TotalCount() != run.Answered+run.Errors[ErrTimeout] || run.Response.TotalCount() != run.Service.TotalCount()+run.Unsent ||
+		run.InTime > 0 && run.Rate() <= 0 || (run.First == nil) != (run.Failed() == 0) || (run.Because == nil) != (run.Again == 0) {
+		t.Errorf("counts that cannot be: %+v; %d service, %d response", run, run.Service.TotalCount(), run.Response.TotalCount())
+	}
+}
+
+// TestClosedLoop holds what the client counts to what the server does.
 func TestClosedLoop(t *testing.T) {
-	var got atomic.Int64
-	protos := [4]atomic.Int64{}
+	var c census
 	l := serve(t, func(w http.ResponseWriter, r *http.Request) {
-		got.Add(1)
-		protos[r.ProtoMajor].Add(1)
-		io.WriteString(w, strings.Repeat("x", 1000))
+		c.count(r)
+		page(w)
 	})
-	for name, l := range shapes(l) {
-		t.Run(name, func(t *testing.T) {
-			got.Store(0)
+	l.PIDs = []int{os.Getpid()}
+	over(t, l, func(t *testing.T, l HTTPLoad) {
+		for _, kind := range []string{"kept", "new", "resumed"} {
+			l := l
+			if kind != "kept" {
+				l.NewConnections, l.Resume, l.Streams = true, kind == "resumed", 1
+			}
+			c.reset()
 			run, err := l.Load(t.Context())
 			if err != nil {
-				t.Fatal(err)
+				t.Fatalf("%s: %v", kind, err)
 			}
-			if run.Answered == 0 || run.Answered != run.Requests || run.Requests != got.Load()-1 || run.Failed() > 0 {
-				t.Errorf("%d came to the server: %+v", got.Load(), run)
+			whole(t, run)
+			c := c.taken()
+			if run.Answered == 0 || run.Answered != run.Requests || run.Requests != c.requests-1 || run.Status[200] != run.Requests {
+				t.Errorf("%s: %d requests came, one of the probe: %+v", kind, c.requests, run)
+			}
+			if c.protocol[int(l.Protocol[1]-'0')] != c.requests {
+				t.Errorf("%s: came over HTTP %v", kind, c.protocol)
+			}
+			if run.InTime > run.Answered || run.Bytes != run.InTime*size {
+				t.Errorf("%s: %d bytes in %d answers of %d", kind, run.Bytes, run.InTime, size)
+			}
+			if run.CPU <= 0 || run.Server.RSSBefore == 0 || run.Server.RSSMost < run.Server.RSSBefore || run.Server.RSSAfter == 0 {
+				t.Errorf("%s: usage %v, %+v", kind, run.CPU, run.Server)
+			}
+			switch {
+			case kind == "kept" && (len(c.clients) != l.Connections+1 || run.Opened != int64(l.Connections)):
+				t.Errorf("%d connections, and one of the probe: %d came, %d counted", l.Connections, len(c.clients), run.Opened)
+			case kind != "kept" && run.Opened != run.Requests:
+				t.Errorf("%s: %d connections for %d requests", kind, run.Opened, run.Requests)
+			case kind == "resumed" && (run.Resumed != run.Opened-int64(l.Connections) || c.resumed != run.Resumed): // the first had no ticket
+				t.Errorf("%d of %d resumed, %d says the server", run.Resumed, run.Opened, c.resumed)
+			case kind != "resumed" && (run.Resumed > 0 || c.resumed > 0):
+				t.Errorf("%s: %d resumed, %d says the server", kind, run.Resumed, c.resumed)
+			}
+		}
+	})
+}
+
+// TestWarmUp is not counted, and opens the connections.
+func TestWarmUp(t *testing.T) {
+	var c census
+	c.reset()
+	l := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		c.count(r)
+		page(w)
+	})
+	l.Connections, l.WarmUp, l.Rate = 2, 100*time.Millisecond, 500
+	run, err := l.Load(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	whole(t, run)
+	if c := c.taken(); run.Requests != 25 || c.requests > 76 || run.Opened != 0 || run.Elapsed != l.For {
+		t.Errorf("%d requests came, of 50 of the warm-up, 25 measured, and the probe: %+v", c.taken().requests, run)
+	}
+}
+
+// TestErrors has a server err on every other request, in each way there is, and finds each counted as what it is.
+func TestErrors(t *testing.T) {
+	var c census
+	release := make(chan struct{})
+	l := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		c.count(r)
+		switch r.URL.Path {
+		case "/status":
+			http.Error(w, "no", http.StatusInternalServerError)
+		case "/cut":
+			w.Header().Set("Content-Length", "1000")
+			io.WriteString(w, "the beginning")
+			w.(http.Flusher).Flush()
+			panic(http.ErrAbortHandler)
+		case "/endless":
+			for r.Context().Err() == nil {
+				if _, err := io.WriteString(w, strings.Repeat("x", 1000)); err != nil {
+					return
+				}
+			}
+		case "/silent":
+			select {
+			case <-release:
+			case <-r.Context().Done():
+			}
+		case "/broken":
+			panic(http.ErrAbortHandler)
+		default:
+			page(w)
+		}
+	})
+	defer close(release)
+	for path, want := range map[string]ErrorKind{
+		"/status": ErrStatus, "/cut": ErrBody, "/endless": ErrTooLong, "/silent": ErrTimeout, "/broken": ErrBroken,
+	} {
+		l.URLs = pages(t, l.To, "/", path)
+		l.MaxBody, l.Timeout = 5000, 10*time.Second
+		if want == ErrTimeout {
+			l.Timeout = 200 * time.Millisecond
+		}
+		over(t, l, func(t *testing.T, l HTTPLoad) {
+			c.reset()
+			run, err := l.Load(t.Context())
+			if err != nil {
+				t.Fatalf("%s: %v", path, err)
+			}
+			whole(t, run)
+			c := c.taken()
+			want := want
+			if l.Protocol == "h3" && want == ErrBody {
+				want = ErrBroken // quic-go's server takes back what it has yet to send
+			}
+			if want == ErrTimeout { // the server may have been asked too late to know
+				if run.Errors[want] == 0 || !strings.Contains(run.First.Error(), "no whole answer in time: 200ms") {
+					t.Errorf("%+v", run)
+				}
+				return
+			}
+			// What is sent again comes several times.
+			if run.Errors[want] == 0 || run.Failed() != run.Errors[want] || run.Failed()+attempts*run.Again < c.paths[path] || run.Failed() > c.paths[path] ||
+				!strings.Contains(run.First.Error(), path) {
+				t.Errorf("%s: came %d times: %+v", path, c.paths[path], run)
+			}
+			if want == ErrStatus && run.Status[500] != run.Errors[want] {
+				t.Errorf("by status: %v", run.Status)
 			}
 		})
+	}
+}
+
+// TestServerEndsConnections has a server end them all the time, as it may: nothing is an error.
+func TestServerEndsConnections(t *testing.T) {
+	var n atomic.Int64
+	l := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		if n.Add(1)%10 == 0 {
+			w.Header().Set("Connection", "close") // of h2: GOAWAY
+		}
+		page(w)
+	})
+	over(t, l, func(t *testing.T, l HTTPLoad) {
+		if l.Protocol == "h3" {
+			t.Skip("quic-go's server does not end connections so")
+		}
+		run, err := l.Load(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		whole(t, run)
+		if run.Failed() > 0 || run.Opened <= int64(l.Connections) || run.Answered < 20 {
+			t.Errorf("%+v", run)
+		}
+	})
+}
+
+// TestOpenLoop has as many requests as are due, to the last one.
+func TestOpenLoopOfHTTP(t *testing.T) {
+	var c census
+	l := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		c.count(r)
+		page(w)
+	})
+	l.Rate, l.For = 1010, 100*time.Millisecond
+	over(t, l, func(t *testing.T, l HTTPLoad) {
+		c.reset()
+		run, err := l.Load(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		whole(t, run)
+		if run.Requests != 101 || run.Answered+run.Unsent != 101 || run.Answered != c.taken().requests-1 || run.Asked != l.Rate {
+			t.Errorf("%d came, of 101 and one of the probe: %+v", c.taken().requests, run)
+		}
+		if run.Response.Min() < 0 || run.Response.ValueAtQuantile(50) < run.Service.ValueAtQuantile(50) {
+			t.Errorf("a response is as long as its service at least: %v, %v", run.Response.ValueAtQuantile(50), run.Service.ValueAtQuantile(50))
+		}
+	})
+}
+
+// TestCoordinatedOmission has a server stall once, until 50 more requests are due. One alone was on its way, and is slow as the
+// server sees it; all those that were due meanwhile had to wait.
+func TestCoordinatedOmission(t *testing.T) {
+	var n atomic.Int64
+	var loop *httpLoop
+	var stall time.Duration
+	l := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		if n.Add(1) == 5 {
+			since := time.Now()
+			for len(loop.due) < 50 {
+				runtime.Gosched()
+			}
+			stall = time.Since(since)
+		}
+		page(w)
+	})
+	l.Rate, l.For = 500, 400*time.Millisecond
+	if err := l.Check(); err != nil {
+		t.Fatal(err)
+	}
+	loop = newHTTPLoop(&l, newDialler(&l))
+	run, err := loop.run(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	whole(t, run)
+	service, response := above(run.Service, stall/2), above(run.Response, stall/2)
+	if run.Requests != 200 || service < 1 || response < 20 || response < 4*service {
+		t.Errorf("a stall of %v: %d answers took half of it and more to serve, %d to wait for; want 1 and 25: %+v", stall, service, response, run)
+	}
+}
+
+// above counts what took that long at least.
+func above(h *hdrhistogram.Histogram, d time.Duration) (n int64) {
+	for _, bar := range h.Distribution() {
+		if bar.From >= int64(d) {
+			n += bar.Count
+		}
+	}
+	return n
+}
+
+// TestUnsent has a server hold the first request until all is over: what was due meanwhile is told.
+func TestUnsent(t *testing.T) {
+	var loop *httpLoop
+	l := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		<-loop.over
+		page(w)
+	})
+	l.Rate, l.For = 1000, 100*time.Millisecond
+	if err := l.Check(); err != nil {
+		t.Fatal(err)
+	}
+	loop = newHTTPLoop(&l, newDialler(&l))
+	run, err := loop.run(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	whole(t, run)
+	if run.Requests != 100 || run.Answered != 1 || run.Unsent != 99 || run.InTime != 0 {
+		t.Errorf("%+v", run)
+	}
+}
+
+// TestStopped gives what was measured until then.
+func TestStopped(t *testing.T) {
+	ctx, cancel := context.WithCancelCause(t.Context())
+	enough := errors.New("enough")
+	var n atomic.Int64
+	l := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		if n.Add(1) == 20 {
+			cancel(enough)
+		}
+		page(w)
+	})
+	l.For = time.Hour
+	for _, rate := range []float64{0, 1000} {
+		n.Store(0)
+		l.Rate = rate
+		run, err := l.Load(ctx)
+		if rate == 0 && (!errors.Is(err, enough) || run == nil || run.Answered < 10 || run.Elapsed >= time.Hour) {
+			t.Errorf("%+v, %v", run, err)
+		}
+		if rate > 0 && !errors.Is(err, enough) {
+			t.Errorf("stopped before it began: %v", err)
+		}
+	}
+}
+
+// TestServerProcessEnds tells so, and stops.
+func TestServerProcessEnds(t *testing.T) {
+	cmd := exec.Command("sleep", "1000")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var n atomic.Int64
+	l := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		if n.Add(1) == 20 {
+			cmd.Process.Kill()
+			cmd.Wait()
+		}
+		page(w)
+	})
+	l.For, l.PIDs = time.Hour, []int{cmd.Process.Pid}
+	run, err := l.Load(t.Context())
+	if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("usage of process %d", cmd.Process.Pid)) || run == nil || run.Answered < 10 {
+		t.Errorf("%+v, %v", run, err)
+	}
+}
+
+// TestProgress is told each second.
+func TestProgress(t *testing.T) {
+	l := serve(t, func(w http.ResponseWriter, r *http.Request) { page(w) })
+	var got []HTTPProgress
+	l.Rate, l.WarmUp, l.For = 200, 1200*time.Millisecond, 1200*time.Millisecond
+	l.Progress = func(p HTTPProgress) { got = append(got, p) }
+	if _, err := l.Load(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if len(got) != 2 || !got[0].WarmUp || got[0].Answered != 0 || got[1].WarmUp || got[1].Answered == 0 || got[1].Rate <= 0 || got[1].Errors != 0 {
+		t.Errorf("told %+v", got)
 	}
 }

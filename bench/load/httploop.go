@@ -68,13 +68,13 @@ func (l *httpLoop) run(ctx context.Context) (*HTTPRun, error) {
 	var workers sync.WaitGroup
 	urls := newRequests(l.HTTPLoad)
 	for i := range l.Connections {
-		to := &line{d: l.d}
+		to := &line{d: l.d.own()}
 		var streams sync.WaitGroup
 		for s := range l.Streams {
 			streams.Add(1)
 			workers.Go(func() {
 				defer streams.Done()
-				l.work(loading, newWorker(l.d, to, urls), &l.sheets[(i*l.Streams+s)%len(l.sheets)])
+				l.work(loading, newWorker(to.d, to, urls), &l.sheets[(i*l.Streams+s)%len(l.sheets)])
 			})
 		}
 		workers.Go(func() {
@@ -117,6 +117,9 @@ func (l *httpLoop) pace(ctx context.Context) (n int64) {
 	const most, least = 5 * time.Millisecond, 50 * time.Microsecond
 	for {
 		now := time.Since(l.start)
+		if now >= l.from {
+			n = max(n, l.dueBy(l.from)) // what the warm-up has not sent is not sent
+		}
 		n = l.hand(n, l.dueBy(min(now, l.to)))
 		done := n == l.dueBy(l.to) && len(l.due) == 0
 		if now >= l.to && (done || now > l.to+takeTime) || ctx.Err() != nil {
@@ -183,10 +186,14 @@ func (l *httpLoop) work(ctx context.Context, w *worker, s *sheet) {
 		if !ok {
 			return
 		}
-		o := w.ask(ctx, l.names.at(i))
+		which := l.names.at(i)
+		o := w.ask(ctx, which)
 		ended := time.Since(l.start)
 		if ctx.Err() != nil {
 			return // given up with the load
+		}
+		if o.err != nil {
+			o.err = fmt.Errorf("%s: %w", w.urls[which].URL, o.err)
 		}
 		s.count(l, o, due, sent, ended)
 		if o.kind != ErrConnect && o.kind != ErrTLS {
@@ -218,13 +225,19 @@ func (l *httpLoop) take(ctx context.Context) (i int64, due, now time.Duration, o
 		now = time.Since(l.start)
 		return l.next.Add(1) - 1, now, now, now < l.to
 	}
-	select {
-	case i := <-l.due:
-		return i, l.dueAt(i), time.Since(l.start), true
-	case <-l.over:
-	case <-ctx.Done():
+	for {
+		select {
+		case i := <-l.due:
+			due, now = l.dueAt(i), time.Since(l.start)
+			if due >= l.from || now < l.from { // else the warm-up has not sent it, and the measurement begins without it
+				return i, due, now, true
+			}
+		case <-l.over:
+			return 0, 0, 0, false
+		case <-ctx.Done():
+			return 0, 0, 0, false
+		}
 	}
-	return 0, 0, 0, false
 }
 
 // count takes an outcome up. What belongs to the warm-up is not measured, but for answers that came when it was over: the server

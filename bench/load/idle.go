@@ -20,7 +20,7 @@ const openers = 16
 // the load do not matter. The error is of a load that is wrong, or of the first connection that could not be opened; then
 // none is left open.
 func (l HTTPLoad) OpenIdle(ctx context.Context) (*Idle, error) {
-	l.For = max(l.For, time.Nanosecond)
+	l.For, l.NewConnections, l.Resume = max(l.For, time.Nanosecond), false, false
 	if err := l.Check(); err != nil {
 		return nil, fmt.Errorf("load: %w", err)
 	}

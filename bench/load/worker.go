@@ -77,22 +77,22 @@ func (w *worker) ask(ctx context.Context, url int) outcome {
 	w.arm(ctx)
 	defer w.timer.Stop()
 	o, retry := w.try(url)
-	if retry {
-		first := o.err
-		o, _ = w.try(url)
+	first := o.err
+	for n := 1; retry && n < attempts; n++ {
+		o, retry = w.try(url)
 		o.again = first
 	}
 	if o.err != nil && context.Cause(w.ctx) == errSlow {
 		o.kind, o.err = ErrTimeout, fmt.Errorf("%w: %v", errSlow, w.d.load.Timeout)
 	}
-	if o.err != nil {
-		o.err = fmt.Errorf("%s: %w", w.urls[url].URL, o.err)
-	}
 	return o
 }
 
-// try does so once. It may be tried again where a connection that had served ended before an answer to this began: as clients do,
-// since a server may end a connection at any time.
+// attempts are how often a request is sent at most: each time, all streams of a connection have to move to the next.
+const attempts = 5
+
+// try does so once. It may be tried again where a connection that others used before ended before an answer to this began: as clients
+// do, since a server may end a connection at any time.
 func (w *worker) try(url int) (o outcome, retry bool) {
 	h, opened, err := w.line.take(w.ctx)
 	o.opened = opened
@@ -102,16 +102,15 @@ func (w *worker) try(url int) (o outcome, retry bool) {
 	}
 	answer, err := h.RoundTrip(w.urls[url].WithContext(w.ctx))
 	if err != nil {
-		retry = w.ctx.Err() == nil && w.line.hasServed(h)
-		w.line.put(h, false, true)
+		w.line.put(h, true)
 		o.kind, o.err = ErrBroken, err
-		return o, retry
+		return o, w.ctx.Err() == nil && (!opened || w.d.load.Streams > 1)
 	}
 	o.status = answer.StatusCode
 	o.resumed = opened && answer.TLS != nil && answer.TLS.DidResume
 	o.bytes, err = w.read(answer.Body, answer.ContentLength)
 	answer.Body.Close()
-	w.line.put(h, true, w.d.load.NewConnections || answer.Close || h.dead() != nil)
+	w.line.put(h, w.d.load.NewConnections || answer.Close || h.dead() != nil)
 	switch {
 	case errors.Is(err, errTooLong):
 		o.kind, o.err = ErrTooLong, fmt.Errorf("a body of more than %d bytes", w.d.load.MaxBody)

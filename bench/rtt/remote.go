@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"hither/bench/load"
 	"hither/bench/visit"
 	"hither/deploy"
 )
@@ -28,9 +29,6 @@ type RemoteOptions struct {
 	// Step is told what is done next, Note what cannot be measured and why. nil = nobody wants to know.
 	Step, Note func(what string)
 }
-
-// answerTime is how long a DNS server has.
-const answerTime = 5 * time.Second
 
 // Remote measures visits to a URL, over every protocol that its server takes. Where the answers say that they are from a
 // cache, misses are measured too: the URL with a query that nobody has asked for. Whether the edge has connections to
@@ -199,44 +197,12 @@ func (m *remote) visit(ctx context.Context, p visit.Protocol, miss bool) (v visi
 	return v, asked, err
 }
 
-// resolve finds the address to visit.
-func (m *remote) resolve(ctx context.Context) (time.Duration, error) {
-	host, port := m.url.Hostname(), uint64(443)
-	if text := m.url.Port(); text != "" {
-		var err error
-		if port, err = strconv.ParseUint(text, 10, 16); err != nil {
-			return 0, fmt.Errorf("port %s: %w", text, err)
-		}
-	}
-	if addr, err := netip.ParseAddr(host); err == nil {
-		m.client.To = netip.AddrPortFrom(addr, uint16(port))
-		return 0, nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, answerTime)
-	defer cancel()
-	resolver := new(net.Resolver)
-	if m.o.Resolver != "" {
-		resolver = &net.Resolver{PreferGo: true, Dial: func(dialling context.Context, network, _ string) (net.Conn, error) {
-			c, err := new(net.Dialer).DialContext(dialling, network, m.o.Resolver)
-			if err == nil {
-				context.AfterFunc(ctx, func() { c.Close() }) // the library goes on listening after it has given up
-			}
-			return c, err
-		}}
-	}
+// resolve finds the address to visit, and how long that took.
+func (m *remote) resolve(ctx context.Context) (took time.Duration, err error) {
 	start := time.Now()
-	found, err := resolver.LookupNetIP(ctx, "ip", host)
-	took := time.Since(start)
-	var because *net.DNSError
-	if errors.As(err, &because) {
-		err = errors.New(because.Err) // the rest of it names the machine's own server
+	m.client.To, err = load.Resolve(ctx, m.url, m.o.Resolver)
+	if _, bare := netip.ParseAddr(m.url.Hostname()); bare == nil {
+		return 0, err // nobody was asked
 	}
-	switch {
-	case err != nil && m.o.Resolver != "":
-		return 0, fmt.Errorf("ask %s for the address of %s: %w", m.o.Resolver, host, err)
-	case err != nil:
-		return 0, fmt.Errorf("ask for the address of %s: %w; --resolver ADDR names another DNS server", host, err)
-	}
-	m.client.To = netip.AddrPortFrom(found[0].Unmap(), uint16(port))
-	return took, nil
+	return time.Since(start), err
 }
