@@ -82,7 +82,7 @@ func newLoadTimes(h *hdrhistogram.Histogram) *loadTimes {
 		return nil
 	}
 	ms := func(ns int64) float64 { return *micro(max(time.Duration(ns), time.Microsecond)) }
-	encoded, err := h.Encode(hdrhistogram.V2CompressedEncodingCookieBase)
+	encoded, err := h.EncodeV2()
 	if err != nil {
 		encoded = nil // only a histogram of another version has an error
 	}
@@ -190,7 +190,7 @@ func (d *loadDocument) table(w io.Writer) error {
 	}
 	t.Flush()
 	for _, r := range d.Rows {
-		r.remarks(w)
+		d.remarks(w, r)
 	}
 	return nil
 }
@@ -253,12 +253,12 @@ func short(ms float64) string {
 }
 
 // remarks say what the row of the table does not.
-func (r loadRow) remarks(w io.Writer) {
+func (d *loadDocument) remarks(w io.Writer, r loadRow) {
 	if len(r.Errors) > 0 {
-		fmt.Fprintf(w, "\n%s: %s; the first: %s\n", r.Protocol, counted(r.Errors), r.First)
+		fmt.Fprintf(w, "\n%s: %s; the first: %s\n", r.Protocol, counted(r.Errors, "%[2]d %[1]s"), r.First)
 	}
 	if len(r.Status) > 1 {
-		fmt.Fprintf(w, "\n%s: by status: %s\n", r.Protocol, counted(r.Status))
+		fmt.Fprintf(w, "\n%s: status %s\n", r.Protocol, counted(r.Status, "%s %d times"))
 	}
 	if r.Unsent > 0 {
 		fmt.Fprintf(w, "\n%s: %d of %d requests were due and never sent, since no stream was free: it cannot keep this rate. They count as\nresponses that took as long as they had waited.\n",
@@ -267,16 +267,19 @@ func (r loadRow) remarks(w io.Writer) {
 	if r.Again > 0 {
 		fmt.Fprintf(w, "\n%s: %d requests were sent again, as the connection ended first: %s\n", r.Protocol, r.Again, r.Because)
 	}
-	if r.Opened > 0 {
-		fmt.Fprintf(w, "\n%s: %d connections opened while it was measured, %d of them resumed\n", r.Protocol, r.Opened, r.Resumed)
+	switch {
+	case d.Resume:
+		fmt.Fprintf(w, "\n%s: %d of %d connections resumed\n", r.Protocol, r.Resumed, r.Opened)
+	case !d.NewConnections && (r.Opened > int64(d.Connections) || d.WarmUp > 0 && r.Opened > 0):
+		fmt.Fprintf(w, "\n%s: %d connections opened while it was measured\n", r.Protocol, r.Opened)
 	}
 }
 
-// counted lists counts by their names.
-func counted(m map[string]int64) string {
+// counted lists names and their counts.
+func counted(m map[string]int64, format string) string {
 	var all []string
 	for _, k := range slices.Sorted(maps.Keys(m)) {
-		all = append(all, fmt.Sprintf("%d %s", m[k], k))
+		all = append(all, fmt.Sprintf(format, k, m[k]))
 	}
 	return strings.Join(all, ", ")
 }

@@ -9,12 +9,14 @@ import (
 	"strings"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
+
+	"hither/bench/load"
 )
 
 // The picture's measures, in pixels.
 const (
 	curveWidth  = 960
-	curveHeight = 500
+	curveHeight = 520
 	curveLeft   = 76
 	curveRight  = 740 // where shares end; their names stand right of it
 	curveTop    = 76
@@ -107,8 +109,8 @@ func (d *loadDocument) picture() []byte {
 		fmt.Fprintf(&b, "<path class=\"%s\" d=\"%s\"/>\n", c.class(), c.path(x, y))
 	}
 	d.nameCurves(&b, all, y)
-	if lost := d.leftOut(); lost != "" {
-		fmt.Fprintf(&b, "<text class=\"faint\" x=\"20\" y=\"%d\">%s</text>\n", curveHeight-34, html.EscapeString(lost))
+	for i, lost := range d.leftOut() {
+		fmt.Fprintf(&b, "<text class=\"faint\" x=\"20\" y=\"%d\">%s</text>\n", curveBottom+60+18*i, html.EscapeString(lost))
 	}
 	fmt.Fprintf(&b, "<text class=\"faint\" x=\"20\" y=\"%d\">bench load, %s; %s</text>\n</svg>\n", curveHeight-14, html.EscapeString(d.Commit), html.EscapeString(d.Machine))
 	return b.Bytes()
@@ -163,24 +165,30 @@ func (d *loadDocument) nameCurves(b *bytes.Buffer, all []curve, y logAxis) {
 	}
 }
 
-// leftOut says what the curves do not show.
-func (d *loadDocument) leftOut() string {
-	var all []string
+// leftOut says, in lines, what the curves do not show.
+func (d *loadDocument) leftOut() (lines []string) {
+	var failed, unsent []string
 	for _, r := range d.Rows {
-		var failed int64
-		for kind, n := range r.Errors {
-			if kind != "timeout" {
-				failed += n
+		var n int64
+		for kind, k := range r.Errors {
+			if kind != string(load.ErrTimeout) {
+				n += k
 			}
 		}
-		if failed > 0 {
-			all = append(all, fmt.Sprintf("%s: %d of %d requests failed and are not shown", r.Protocol, failed, r.Requests))
+		if n > 0 {
+			failed = append(failed, fmt.Sprintf("%s %d of %d", r.Protocol, n, r.Requests))
 		}
 		if r.Unsent > 0 {
-			all = append(all, fmt.Sprintf("%s: %d of %d were never sent, and shown with the time they had waited", r.Protocol, r.Unsent, r.Requests))
+			unsent = append(unsent, fmt.Sprintf("%s %d of %d", r.Protocol, r.Unsent, r.Requests))
 		}
 	}
-	return strings.Join(all, "; ")
+	if failed != nil {
+		lines = append(lines, "Failed, and not shown: "+strings.Join(failed, ", "))
+	}
+	if unsent != nil {
+		lines = append(lines, "Never sent, and shown with the time they had waited: "+strings.Join(unsent, ", "))
+	}
+	return lines
 }
 
 // A shareMark is a share on the axis, and how many nines it is.
@@ -205,10 +213,17 @@ func shareMarks(nines float64) []shareMark {
 // A logAxis has equal factors at equal distances.
 type logAxis struct{ low, high float64 }
 
-// newLogAxis goes from a round figure below to one above.
+// newLogAxis goes from a round figure below to one above; from a power of ten to another, if it is long.
 func newLogAxis(low, high float64) logAxis {
-	return logAxis{roundFigure(low, false), roundFigure(max(high, low*1.01), true)}
+	a := logAxis{roundFigure(low, false), roundFigure(max(high, low*1.01), true)}
+	if a.decades() {
+		a.low, a.high = math.Pow(10, math.Floor(math.Log10(a.low)+1e-9)), math.Pow(10, math.Ceil(math.Log10(a.high)-1e-9))
+	}
+	return a
 }
+
+// decades reports whether it is too long for marks between powers of ten.
+func (a logAxis) decades() bool { return a.high/a.low > 2e4 }
 
 // roundFigure is the next of 1, 2, 5, 10 ... above or below.
 func roundFigure(v float64, up bool) float64 {
@@ -233,7 +248,7 @@ func (a logAxis) at(v float64) float64 {
 // marks are the round figures on it, or as many of them as leave room.
 func (a logAxis) marks() (all []float64) {
 	factors := []float64{1, 2, 5}
-	if a.high/a.low > 2e4 {
+	if a.decades() {
 		factors = factors[:1]
 	}
 	for decade := math.Pow(10, math.Floor(math.Log10(a.low)+1e-9)); decade <= a.high*1.01; decade *= 10 {

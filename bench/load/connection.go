@@ -3,10 +3,12 @@ package load
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -22,10 +24,11 @@ type dialler struct {
 	tls   *tls.Config
 	tcp   *http.Transport // of h1 and h2; holds no connection itself
 	quic  *quic.Config
+	parts sync.Pool // of *[partSize]byte: those who wait for a header need none
 }
 
 func newDialler(l *HTTPLoad) *dialler {
-	d := &dialler{load: l, proto: int(l.Protocol[1] - '0'), tls: new(tls.Config)}
+	d := &dialler{load: l, proto: int(l.Protocol[1] - '0'), tls: new(tls.Config), parts: sync.Pool{New: func() any { return new([partSize]byte) }}}
 	if l.TLS != nil {
 		d.tls = l.TLS.Clone()
 	}
@@ -82,7 +85,12 @@ func (d *dialler) open(ctx context.Context) (connection, error) {
 	if d.proto == 3 {
 		return d.openQUIC(ctx)
 	}
-	c, err := d.tcp.NewClientConn(ctx, d.load.URLs[0].Scheme, d.load.URLs[0].Host)
+	u := d.load.URLs[0]
+	at, err := port(u)
+	if err != nil {
+		return nil, err
+	}
+	c, err := d.tcp.NewClientConn(ctx, u.Scheme, net.JoinHostPort(u.Hostname(), strconv.Itoa(int(at))))
 	if err != nil {
 		return nil, err
 	}
@@ -261,12 +269,16 @@ func (d *dialler) probe(ctx context.Context) error {
 	switch {
 	case o.err == nil:
 		return d.room(w)
+	case errors.As(o.err, &untrusted) && errors.As(o.err, new(x509.HostnameError)):
+		return untrusted
 	case errors.As(o.err, &untrusted):
 		return fmt.Errorf("%w; name whom to trust with --ca FILE (ca.pem in the network's state folder)", untrusted)
 	case errors.As(o.err, &shake), errors.As(o.err, &idle), d.proto == 3 && o.kind == ErrTimeout && !o.opened:
 		return errors.New("no answer to QUIC: it is down, or does not speak HTTP/3 there")
 	case o.kind == ErrTLS && strings.Contains(o.err.Error(), noProtocol):
 		return fmt.Errorf("the server does not speak %s there: %w", d.load.Protocol, o.err)
+	case o.kind == ErrTLS:
+		return fmt.Errorf("TLS handshake: %w", o.err)
 	}
 	return o.err
 }

@@ -166,7 +166,10 @@ func (l *httpLoop) countUnsent(run *HTTPRun, handed int64, ended time.Duration) 
 		first = min(first, <-l.due)
 	}
 	first = max(first, l.dueBy(l.from))
-	end := l.dueBy(ended)
+	end := l.dueBy(l.to)
+	if ended < l.to { // stopped: what was due last may have been taken yet
+		end = l.dueBy(ended - takeTime)
+	}
 	if first >= end {
 		return
 	}

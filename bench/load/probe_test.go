@@ -39,6 +39,8 @@ func TestProbe(t *testing.T) {
 	few.Config.HTTP2 = &http.HTTP2Config{MaxConcurrentStreams: 5}
 	few.StartTLS()
 	defer few.Close()
+	bare := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { page(w) }))
+	defer bare.Close()
 	mute, err := net.Listen("tcp", "127.0.0.1:0") // takes connections, and says nothing
 	if err != nil {
 		t.Fatal(err)
@@ -65,6 +67,7 @@ func TestProbe(t *testing.T) {
 		"TLS on no port": {nil, func(l *HTTPLoad) { l.URLs[0].Scheme, l.TLS, l.Timeout = "http", nil, 0 }, "status 400"},
 		"no process":     {nil, func(l *HTTPLoad) { l.PIDs = []int{1 << 30} }, "usage of process 1073741824"},
 		"no name":        {nil, func(l *HTTPLoad) { l.To, l.URLs[0].Host = netip.AddrPort{}, "none.invalid" }, "ask for the address of none.invalid"},
+		"not TLS":        {nil, func(l *HTTPLoad) { l.To, l.Timeout = at(bare.Listener.Addr()), 0 }, "TLS handshake: "},
 		"stopped":        {stopped, func(l *HTTPLoad) {}, "enough"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -120,6 +123,25 @@ func TestCheck(t *testing.T) {
 			t.Errorf("%v; want %q", err, want)
 		}
 	}
+}
+
+// TestWithoutPort has URLs as people write them.
+func TestWithoutPort(t *testing.T) {
+	l := serve(t, func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, r.Host) })
+	u, err := ParseURL("https://" + site)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.URLs = []*url.URL{u}
+	over(t, l, func(t *testing.T, l HTTPLoad) {
+		run, err := l.Load(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if whole(t, run); run.Failed() > 0 || run.Bytes != int64(len(site))*run.InTime {
+			t.Errorf("%+v", run)
+		}
+	})
 }
 
 // TestPlain loads without TLS.

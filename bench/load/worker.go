@@ -14,7 +14,6 @@ type worker struct {
 	d    *dialler
 	line *line
 	urls []*http.Request // one for each URL; they are not changed
-	body []byte
 
 	// ctx is that of its requests until one is given up, and timer does that: a context for each would cost more.
 	ctx    context.Context
@@ -49,7 +48,7 @@ func newWorker(d *dialler, to *line, urls []*http.Request) *worker {
 	if urls == nil {
 		urls = newRequests(d.load)
 	}
-	return &worker{d: d, line: to, urls: urls, body: make([]byte, 16<<10)}
+	return &worker{d: d, line: to, urls: urls}
 }
 
 // close ends what it has; not its line, which others may use.
@@ -126,10 +125,15 @@ func (w *worker) try(url int) (o outcome, retry bool) {
 
 var errTooLong = errors.New("too long")
 
+// partSize is how much of a body is read at once: as much as a TLS record holds.
+const partSize = 16 << 10
+
 // read takes a body to its end.
 func (w *worker) read(body io.Reader, length int64) (n int64, err error) {
+	part := w.d.parts.Get().(*[partSize]byte)
+	defer w.d.parts.Put(part)
 	for {
-		k, err := body.Read(w.body)
+		k, err := body.Read(part[:])
 		n += int64(k)
 		switch {
 		case n > w.d.load.MaxBody:
