@@ -270,28 +270,37 @@ func TestErrors(t *testing.T) {
 // TestServerEndsConnections has a server end them all the time, as it may: nothing is an error.
 func TestServerEndsConnections(t *testing.T) {
 	var n atomic.Int64
+	var enough func()
 	l := serve(t, func(w http.ResponseWriter, r *http.Request) {
-		if n.Add(1)%10 == 0 {
+		switch n := n.Add(1); {
+		case n == 300:
+			enough()
+		case n%10 == 0:
 			w.Header().Set("Connection", "close") // of h2: GOAWAY
 		}
 		page(w)
 	})
+	l.For = time.Hour
 	over(t, l, func(t *testing.T, l HTTPLoad) {
 		if l.Protocol == "h3" {
 			t.Skip("quic-go's server does not end connections so")
 		}
-		run, err := l.Load(t.Context())
-		if err != nil {
-			t.Fatal(err)
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		n.Store(0)
+		enough = cancel
+		run, err := l.Load(ctx)
+		if !errors.Is(err, context.Canceled) || run == nil {
+			t.Fatalf("%+v, %v", run, err)
 		}
 		whole(t, run)
-		if run.Failed() > 0 || run.Opened <= int64(l.Connections) || run.Answered < 20 {
+		if run.Failed() > 0 || run.Opened < 10 || run.Answered < 200 {
 			t.Errorf("%+v", run)
 		}
 	})
 }
 
-// TestOpenLoop has as many requests as are due, to the last one.
+// TestOpenLoopOfHTTP has as many requests as are due, to the last one.
 func TestOpenLoopOfHTTP(t *testing.T) {
 	var c census
 	l := serve(t, func(w http.ResponseWriter, r *http.Request) {
@@ -309,7 +318,7 @@ func TestOpenLoopOfHTTP(t *testing.T) {
 		if run.Requests != 101 || run.Answered+run.Unsent != 101 || run.Answered != c.taken().requests-1 || run.Asked != l.Rate {
 			t.Errorf("%d came, of 101 and one of the probe: %+v", c.taken().requests, run)
 		}
-		if run.Response.Min() < 0 || run.Response.ValueAtQuantile(50) < run.Service.ValueAtQuantile(50) {
+		if run.Unsent == 0 && run.Response.ValueAtQuantile(50) < run.Service.ValueAtQuantile(50) {
 			t.Errorf("a response is as long as its service at least: %v, %v", run.Response.ValueAtQuantile(50), run.Service.ValueAtQuantile(50))
 		}
 	})
@@ -342,7 +351,7 @@ func TestCoordinatedOmission(t *testing.T) {
 	}
 	whole(t, run)
 	service, response := above(run.Service, stall/2), above(run.Response, stall/2)
-	if run.Requests != 200 || service < 1 || response < 20 || response < 4*service {
+	if run.Requests != 200 || service < 1 || response < 20 || response < service+10 {
 		t.Errorf("a stall of %v: %d answers took half of it and more to serve, %d to wait for; want 1 and 25: %+v", stall, service, response, run)
 	}
 }

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
-	"golang.org/x/sys/unix"
 )
 
 // An httpLoop is one run of a load. Times in it are since its start.
@@ -63,6 +62,11 @@ type sheet struct {
 func (l *httpLoop) run(ctx context.Context) (*HTTPRun, error) {
 	loading, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
+	alarm, err := newAlarm()
+	if err != nil {
+		return nil, err
+	}
+	defer alarm.close()
 	l.start = time.Now()
 	var workers sync.WaitGroup
 	urls := newRequests(l.HTTPLoad)
@@ -86,7 +90,10 @@ func (l *httpLoop) run(ctx context.Context) (*HTTPRun, error) {
 	go func() {
 		defer close(paced)
 		if l.Rate > 0 {
-			handed = l.pace(loading)
+			var err error
+			if handed, err = l.pace(loading, alarm); err != nil {
+				stop(err)
+			}
 		}
 	}()
 	m := &meter{loop: l}
@@ -101,8 +108,8 @@ func (l *httpLoop) run(ctx context.Context) (*HTTPRun, error) {
 	if l.Rate > 0 {
 		l.countUnsent(run, handed, ended)
 	}
-	if ctx.Err() != nil {
-		err = context.Cause(ctx)
+	if err == nil && loading.Err() != nil { // which ctx or the pace did
+		err = context.Cause(loading)
 	}
 	return run, err
 }
@@ -110,22 +117,27 @@ func (l *httpLoop) run(ctx context.Context) (*HTTPRun, error) {
 // takeTime is how long streams that are free have to take what became due last. What nobody took by then will not be sent.
 const takeTime = 100 * time.Millisecond
 
-// pace hands out requests as they become due, and returns how many it did. It sleeps in the kernel, since Go's own sleep is a
-// millisecond at least while sockets are waited for.
-func (l *httpLoop) pace(ctx context.Context) (n int64) {
+// pace hands out requests as they become due, and returns how many it did.
+func (l *httpLoop) pace(ctx context.Context, alarm *alarm) (n int64, err error) {
 	const most, least = 5 * time.Millisecond, 50 * time.Microsecond
 	for {
 		now := time.Since(l.start)
 		if now >= l.from {
 			n = max(n, l.dueBy(l.from)) // what the warm-up has not sent is not sent
 		}
-		n = l.hand(n, l.dueBy(min(now, l.to)))
+		due := l.dueBy(min(now, l.to))
+		n = l.hand(n, due)
 		done := n == l.dueBy(l.to) && len(l.due) == 0
 		if now >= l.to && (done || now > l.to+takeTime) || ctx.Err() != nil {
-			return n
+			return n, nil
 		}
-		pause := unix.NsecToTimespec(int64(min(max(l.dueAt(n)-now, least), most)))
-		unix.Nanosleep(&pause, nil)
+		pause := most // where there is no room for what is due, nobody is waiting for it
+		if n == due {
+			pause = min(max(l.dueAt(n)-now, least), most)
+		}
+		if err := alarm.sleep(pause); err != nil {
+			return n, err
+		}
 	}
 }
 

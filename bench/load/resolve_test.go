@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -38,7 +39,7 @@ func nameServer(t *testing.T, handler dns.HandlerFunc) string {
 }
 
 func TestResolve(t *testing.T) {
-	asked := 0
+	var asked atomic.Int64
 	server := nameServer(t, func(w dns.ResponseWriter, q *dns.Msg) {
 		m := new(dns.Msg).SetReply(q)
 		name, t := q.Question[0].Name, q.Question[0].Qtype
@@ -59,7 +60,7 @@ func TestResolve(t *testing.T) {
 		case name == "silent.test.":
 			return
 		case name == "lossy.test.":
-			if asked++; asked == 1 {
+			if asked.Add(1) == 1 {
 				return
 			}
 			m.Answer = []dns.RR{&dns.A{Hdr: head(), A: net.IPv4(192, 0, 2, 8)}}
