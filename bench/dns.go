@@ -46,6 +46,7 @@ func dnsCommand() *cobra.Command {
 	f.IntVar(&o.rounds, "rounds", 3, "how often everything is measured")
 	f.DurationVar(&o.each, "for", 10*time.Second, "how long each measurement takes, in whole seconds")
 	outputFlag(c, &o.output)
+	c.AddCommand(dnsPeersCommand())
 	return c
 }
 
@@ -72,42 +73,30 @@ func benchDNS(ctx context.Context, o dnsOptions, stdout, stderr io.Writer) error
 	if err := o.check(); err != nil {
 		return err
 	}
-	dnsperf, err := load.FindDnsperf(ctx)
+	b, err := newDNSBench(ctx)
 	if err != nil {
 		return err
 	}
-	cores, err := load.Cores()
-	if err != nil {
-		return err
-	}
-	if len(cores) < 2 {
-		return errors.New("server and client take a core each, and this program may use one only")
-	}
-	ours, theirs := cores[len(cores)-1], cores[0]
-	dir, err := os.MkdirTemp("", "hither-bench-")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(dir)
+	defer b.close()
 	queries, err := load.NewQueries(peers.Name, questions, 1)
 	if err != nil {
 		return err
 	}
-	file := filepath.Join(dir, "questions")
+	file := filepath.Join(b.dir, "questions")
 	if err := writeQuestions(file, queries); err != nil {
 		return err
 	}
-	server, err := peers.StartHither(ctx, o.hither, dir, o.net, theirs)
+	server, err := peers.StartHither(ctx, o.hither, b.dir, o.net, b.theirs)
 	if err != nil {
 		return err
 	}
 	defer server.Stop()
-	if err := load.MoveTo(ours); err != nil {
+	if err := load.MoveTo(b.ours); err != nil {
 		return err
 	}
 	plan := overload.Plan{Server: server, Rounds: o.rounds, For: o.each, Clients: overload.Clients{
 		Closed: func(ctx context.Context, rate float64, d time.Duration) (load.Run, error) {
-			return dnsperf.Load(ctx, load.DnsperfLoad{To: server.Addr, File: file, Rate: rate, For: d, Outstanding: 100, Timeout: time.Second, Core: ours})
+			return b.dnsperf.Load(ctx, load.DnsperfLoad{To: server.Addr, File: file, Rate: rate, For: d, Outstanding: 100, Timeout: time.Second, Core: b.ours})
 		},
 		Open: func(ctx context.Context, rate float64, d time.Duration) (load.Run, error) {
 			return load.OpenLoop{To: server.Addr, Queries: queries, Rate: rate, For: d, Grace: time.Second}.Load(ctx)
@@ -126,7 +115,7 @@ func benchDNS(ctx context.Context, o dnsOptions, stdout, stderr io.Writer) error
 	if err != nil {
 		return fmt.Errorf("%w: %w", errMeasure, err)
 	}
-	doc := newDNSDocument(server, dnsperf.Version, queries.Len(), o, result)
+	doc := newDNSDocument(server, b.dnsperf.Version, queries.Len(), o, result)
 	if o.output == "json" {
 		err = printDocument(stdout, "bench-dns", doc)
 	} else {
@@ -137,6 +126,35 @@ func benchDNS(ctx context.Context, o dnsOptions, stdout, stderr io.Writer) error
 	}
 	return err
 }
+
+// A dnsBench is what a DNS server is measured with: dnsperf, a core for clients and another one for servers, and a folder for all that
+// is written.
+type dnsBench struct {
+	dnsperf      load.Dnsperf
+	ours, theirs int
+	dir          string
+}
+
+func newDNSBench(ctx context.Context) (*dnsBench, error) {
+	dnsperf, err := load.FindDnsperf(ctx)
+	if err != nil {
+		return nil, err
+	}
+	cores, err := load.Cores()
+	if err != nil {
+		return nil, err
+	}
+	if len(cores) < 2 {
+		return nil, errors.New("server and client take a core each, and this program may use one only")
+	}
+	dir, err := os.MkdirTemp("", "hither-bench-")
+	if err != nil {
+		return nil, err
+	}
+	return &dnsBench{dnsperf: dnsperf, ours: cores[len(cores)-1], theirs: cores[0], dir: dir}, nil
+}
+
+func (b *dnsBench) close() { os.RemoveAll(b.dir) }
 
 // writeQuestions makes the file that dnsperf reads.
 func writeQuestions(name string, q *load.Queries) error {

@@ -79,3 +79,34 @@ func (q *Queries) WriteTo(w io.Writer) (n int64, err error) {
 	}
 	return n, nil
 }
+
+// Keep makes Queries of those whose client fits.
+func (q *Queries) Keep(fits func(client netip.Prefix) bool) (*Queries, error) {
+	kept := &Queries{Name: q.Name}
+	for _, packed := range q.messages {
+		m := new(dns.Msg)
+		if err := m.Unpack(packed); err != nil {
+			return nil, fmt.Errorf("load: read a question: %w", err)
+		}
+		sub := m.IsEdns0().Option[0].(*dns.EDNS0_SUBNET)
+		a, _ := netip.AddrFromSlice(sub.Address.To4())
+		if fits(netip.PrefixFrom(a, int(sub.SourceNetmask))) {
+			kept.messages = append(kept.messages, packed)
+		}
+	}
+	return kept, nil
+}
+
+// Sample is n of them, at most all, spread over the whole: to ask one by one.
+func (q *Queries) Sample(n int) ([]*dns.Msg, error) {
+	n = min(n, len(q.messages))
+	var sample []*dns.Msg
+	for i := range n {
+		m := new(dns.Msg)
+		if err := m.Unpack(q.messages[i*len(q.messages)/n]); err != nil {
+			return nil, fmt.Errorf("load: read a question: %w", err)
+		}
+		sample = append(sample, m)
+	}
+	return sample, nil
+}
