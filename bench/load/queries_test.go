@@ -63,3 +63,36 @@ func TestQueries(t *testing.T) {
 		t.Error("a name that is none can be asked for")
 	}
 }
+
+// TestKeep leaves out questions, and samples what is left.
+func TestKeep(t *testing.T) {
+	all, err := NewQueries("www.bench.test", 1000, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	odd := func(client netip.Prefix) bool { return client.Addr().As4()[0]%2 == 1 }
+	q, err := all.Keep(odd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if q.Len() < 300 || q.Len() > 700 || all.Len() != 1000 || q.Name != all.Name {
+		t.Errorf("%d of %d are left", q.Len(), all.Len())
+	}
+	for n, want := range map[int]int{0: 0, 7: 7, 5000: q.Len()} {
+		sample, err := q.Sample(n)
+		if err != nil || len(sample) != want {
+			t.Fatalf("a sample of %d: %d, %v", n, len(sample), err)
+		}
+		seen := make(map[netip.Addr]bool)
+		for _, m := range sample {
+			a, _ := netip.AddrFromSlice(m.IsEdns0().Option[0].(*dns.EDNS0_SUBNET).Address.To4())
+			if !odd(netip.PrefixFrom(a, 24)) || m.Question[0].Name != "www.bench.test." {
+				t.Errorf("%v was not to be kept", m)
+			}
+			seen[a] = true
+		}
+		if len(seen) < want*9/10 {
+			t.Errorf("a sample of %d has %d subnets", n, len(seen))
+		}
+	}
+}

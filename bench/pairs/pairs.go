@@ -67,8 +67,14 @@ func (p Plan) Measure(ctx context.Context) (Result, error) {
 		}
 		for i := range p.Peers {
 			peer := &p.Peers[i]
+			if res.Failed[peer.Name] != nil {
+				continue
+			}
 			p.step(0, c, peer.Name, peer.Name)
-			if _, err := measure(ctx, peer, c, warmUp); err != nil {
+			switch _, err := measure(ctx, peer, c, warmUp); {
+			case ctx.Err() != nil:
+				return res, ctx.Err()
+			case err != nil:
 				res.Failed[peer.Name] = err
 			}
 		}

@@ -137,10 +137,13 @@ func (p *dnsPeer) lacks() error {
 func (p *dnsPeer) versionOf(ctx context.Context, program string) (string, error) {
 	out, err := exec.CommandContext(ctx, program, p.version...).CombinedOutput()
 	found := versionNumber.Find(out)
-	if found == nil {
-		return "", fmt.Errorf("peers: %s %s tells no version: %w", program, strings.Join(p.version, " "), errors.Join(err, errNoVersion))
+	switch {
+	case found != nil:
+		return string(found), nil
+	case err == nil:
+		err = errNoVersion
 	}
-	return string(found), nil
+	return "", fmt.Errorf("peers: %s %s tells no version: %w", program, strings.Join(p.version, " "), err)
 }
 
 var (
