@@ -43,6 +43,7 @@ bench: bin/hither bin/bench ## what must hold with a clock, by hand and on a qui
 	cd bench/lab && ../../bin/lab.test -test.timeout 5m
 	bin/bench dns
 	bin/bench rtt
+	bin/bench dns peers --readme bench/README.md
 
 image: ## the container image `hither`, for deploy/compose with HITHER_TARGET=prebuilt
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.commit=$(COMMIT)' -o bin/image/hither ./deploy/hither
