@@ -1,8 +1,7 @@
-//go:build linux
-
 package server
 
 import (
+	"errors"
 	"net/netip"
 	"syscall"
 	"time"
@@ -55,11 +54,21 @@ type datagramConn interface {
 	SetWriteDeadline(time.Time) error
 }
 
+// errNoBatches means that datagrams go one by one here: the system calls of batches are refused.
+var errNoBatches = errors.New("dns: no batches of datagrams here")
+
 // newBatch makes the batch of a worker. Where the kernel tells the address that was asked, answers leave from it.
 func newBatch(conn datagramConn, told bool) (*batch, error) {
 	raw, err := conn.SyscallConn()
 	if err != nil {
 		return nil, err
+	}
+	taken := true
+	if err := raw.Control(func(fd uintptr) { taken = takesBatches(fd) }); err != nil {
+		return nil, err
+	}
+	if !taken {
+		return nil, errNoBatches
 	}
 	b := &batch{raw: raw, deadline: conn.SetWriteDeadline, told: told}
 	for i := range batchSize {
@@ -78,6 +87,18 @@ func newBatch(conn datagramConn, told bool) (*batch, error) {
 	b.take, b.give = b.tryReceive, b.trySend
 	b.giveLater = func(fd uintptr) bool { b.trySend(fd); return !b.full }
 	return b, nil
+}
+
+// takesBatches tries both calls with an empty batch, once, before anything depends on them. A sandbox may refuse them (seccomp, with
+// EPERM or ENOSYS), and some kernels have none. Of a batch that is not empty EPERM may also be a firewall's word on one answer.
+func takesBatches(fd uintptr) bool {
+	for _, call := range []uintptr{unix.SYS_RECVMMSG, unix.SYS_SENDMMSG} {
+		_, _, err := syscall.RawSyscall6(call, fd, 0, 0, unix.MSG_DONTWAIT, 0, 0)
+		if err == unix.EPERM || err == unix.EACCES || err == unix.ENOSYS {
+			return false
+		}
+	}
+	return true
 }
 
 // reset tells the kernel how much room there is: it has written there how much it took.
@@ -164,7 +185,11 @@ func (b *batch) trySend(fd uintptr) {
 
 func (u *udpSocket) work(s *Server) {
 	b, err := newBatch(u.conn, u.v4 != nil || u.v6 != nil)
-	if err != nil {
+	switch {
+	case errors.Is(err, errNoBatches):
+		u.workSingly(s)
+		return
+	case err != nil:
 		return // closed
 	}
 	for b.receive() == nil {

@@ -1,5 +1,3 @@
-//go:build !linux
-
 package server
 
 import (
@@ -11,8 +9,8 @@ import (
 	"golang.org/x/net/ipv6"
 )
 
-// work answers questions one by one, where the kernel takes no batches.
-func (u *udpSocket) work(s *Server) {
+// workSingly answers questions one by one, where the kernel takes no batches.
+func (u *udpSocket) workSingly(s *Server) {
 	in, out := make([]byte, maxQuery+1), make([]byte, 0, maxUDP)
 	for {
 		n, to, from, err := u.read(in)

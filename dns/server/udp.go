@@ -80,8 +80,8 @@ func hint(err error, at netip.AddrPort) string {
 	return ""
 }
 
-// serve answers until the socket is closed. The workers (batch.go; single.go where there is no Linux) receive and answer
-// in turn, so a question is in no queue but the kernel's.
+// serve answers until the socket is closed. The workers (batch.go; single.go where batches are refused) receive and
+// answer in turn, so a question is in no queue but the kernel's.
 func (u *udpSocket) serve(s *Server) {
 	for range runtime.GOMAXPROCS(0) {
 		s.loops.Go(func() { u.work(s) })
