@@ -126,6 +126,9 @@ func benchDNSPeers(ctx context.Context, o dnsPeersOptions, stdout, stderr io.Wri
 		return err
 	}
 	plan := c.plan()
+	if len(plan.Peers) == 0 {
+		return c.report(pairs.Result{}, stdout)
+	}
 	p := &progress{to: stderr, of: plan.Steps()}
 	plan.Step = func(pair int, name, peer, server string) {
 		if pair == 0 {

@@ -179,7 +179,7 @@ func (d *dnsPeersDocument) notes() []string {
 		case s.Missing:
 			notes = append(notes, fmt.Sprintf("%s is not on this machine: Debian package %s", s.Name, s.Package))
 		case s.Error != "":
-			notes = append(notes, fmt.Sprintf("%s %s WAS NOT MEASURED to the end: %s", s.Name, s.Version, s.Error))
+			notes = append(notes, strings.TrimSpace(s.Name+" "+s.Version)+" WAS NOT MEASURED to the end: "+s.Error)
 		default:
 			notes = append(notes, s.Name+" "+s.Version)
 		}
