@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"runtime/debug"
 
 	"github.com/spf13/cobra"
@@ -43,6 +45,17 @@ func printDocument(w io.Writer, name string, v any) error {
 	}
 	_, err = w.Write(body)
 	return err
+}
+
+// checkPicture finds out whether there is a place for the picture; "" asks for none.
+func checkPicture(svg string) error {
+	if svg == "" {
+		return nil
+	}
+	if info, err := os.Stat(filepath.Dir(svg)); err != nil || !info.IsDir() {
+		return fmt.Errorf("--svg %s: %s is not a folder", svg, filepath.Dir(svg))
+	}
+	return nil
 }
 
 // version is the commit this program was built from.

@@ -121,17 +121,6 @@ func (o *rttOptions) check() error {
 	return nil
 }
 
-// checkPicture finds out whether there is a place for the picture.
-func checkPicture(svg string) error {
-	if svg == "" {
-		return nil
-	}
-	if info, err := os.Stat(filepath.Dir(svg)); err != nil || !info.IsDir() {
-		return fmt.Errorf("--svg %s: %s is not a folder", svg, filepath.Dir(svg))
-	}
-	return nil
-}
-
 // benchRTT makes a lab, measures in it, and prints what it found.
 func benchRTT(ctx context.Context, o rttOptions, stdout, stderr io.Writer) error {
 	if err := o.check(); err != nil {
