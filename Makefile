@@ -2,6 +2,8 @@
 
 GO          ?= go
 STATE       ?= .hither
+# What `bench trace` replays: files with lines of time,key,size, plain or gzip.
+TRACES      ?=
 # One package at a time (-p 1): many tests talk over real sockets, and packages that
 # compete for two cores make each other's peers late.
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
@@ -44,6 +46,8 @@ bench: bin/hither bin/bench ## what must hold with a clock, by hand and on a qui
 	bin/bench dns
 	bin/bench rtt
 	bin/bench dns peers --readme bench/README.md
+	@if [ -n "$(strip $(TRACES))" ]; then set -x; bin/bench trace --readme bench/README.md --svg bench/trace.svg $(TRACES); \
+	else echo "bench trace: skipped, as there is no trace; name files with lines of time,key,size: make bench TRACES='a.csv.gz b.csv'"; fi
 
 image: ## the container image `hither`, for deploy/compose with HITHER_TARGET=prebuilt
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.commit=$(COMMIT)' -o bin/image/hither ./deploy/hither
