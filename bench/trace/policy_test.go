@@ -95,28 +95,6 @@ func naive(capacity int64, sizes []int64, asked []uint32, recent bool) (hits []i
 	return hits
 }
 
-func TestAgainstNaive(t *testing.T) {
-	tr := synthetic(4000, 300)
-	for name, recent := range map[string]bool{"fifo": false, "lru": true} {
-		for _, capacity := range []int64{60_000, 200_000, 1_000_000} {
-			var got []int
-			p := policies[name](capacity, tr.sizes)
-			for n, o := range tr.objects {
-				if p.ask(o) {
-					got = append(got, n)
-				}
-			}
-			want := naive(capacity, tr.sizes, tr.objects, recent)
-			if !slices.Equal(got, want) {
-				t.Errorf("%s of %d: %d hits, want %d, or others", name, capacity, len(got), len(want))
-			}
-			if len(want) == 0 || len(want) == tr.Requests() {
-				t.Errorf("%s of %d: the trace tells nothing: %d hits", name, capacity, len(want))
-			}
-		}
-	}
-}
-
 // Small sequences, worked out by hand. A letter is an object; a capital one hits.
 func TestSequences(t *testing.T) {
 	for _, c := range []struct {

@@ -82,6 +82,28 @@ func TestAbsent(t *testing.T) {
 	}
 }
 
+// A policy that goes above its capacity ends the run, and an object of exactly the limit is taken.
+func TestPoliciesAreHeldToTheirSize(t *testing.T) {
+	tr := synthetic(100, 10)
+	kept := policies["lru"]
+	defer func() { policies["lru"] = kept }()
+	policies["lru"] = func(capacity int64, sizes []int64) policy { return kept(2*capacity, sizes) }
+	o := quiet(Options{Policies: []string{"lru"}, Sizes: []Size{{Bytes: 60_000}}, Limits: []float64{1}})
+	if _, err := o.Run(t.Context(), tr); err == nil || !strings.Contains(err.Error(), "through lru of 60000 bytes: after ") {
+		t.Errorf("an LRU of twice its size: %v", err)
+	}
+	policies["lru"] = kept
+	one := &Trace{keys: []string{"a"}, sizes: []int64{100}, unique: 100}
+	one.add(0, 0)
+	one.add(0, 0)
+	for bytes, want := range map[int64]int64{800: 1, 799: 0} {
+		o := quiet(Options{Policies: []string{"lru"}, Sizes: []Size{{Bytes: bytes}}, Limits: []float64{StoreLimit}})
+		if r, err := o.Run(t.Context(), one); err != nil || r[0].Hits != want || r[0].TooLarge != 2-2*want {
+			t.Errorf("100 bytes in an eighth of %d: %+v, %v", bytes, r, err)
+		}
+	}
+}
+
 // Every replay ends with the context.
 func TestRunStops(t *testing.T) {
 	tr := synthetic(20_000, 300)
