@@ -9,7 +9,7 @@ import (
 	"hither/deploy"
 )
 
-// tooMuch says why a store that will hold so many bytes cannot be replayed on this machine, or nothing.
+// tooMuch says why a store of so many bytes, with what is beside them, cannot be replayed on this machine, or nothing.
 func tooMuch(bytes int64) string {
 	info, err := os.ReadFile("/proc/meminfo")
 	if err != nil {
@@ -17,7 +17,7 @@ func tooMuch(bytes int64) string {
 	}
 	available, ok := memAvailable(string(info))
 	if need := bytes/100*(100+collectAt) + 64<<20; ok && need > available {
-		return fmt.Sprintf("its bodies take %v of memory, of which %v are available: ask for a smaller size", mebibytes(need), mebibytes(available))
+		return fmt.Sprintf("it takes %v of memory, of which %v are available: ask for a smaller size", mebibytes(need), mebibytes(available))
 	}
 	return ""
 }

@@ -23,6 +23,9 @@ var Names = []string{Store, "fifo", "lru", "s3fifo", "wtinylfu", Infinite}
 // beside the body counts as well.
 const StoreLimit = 1.0 / 8
 
+// storeShare is what a store takes beside its objects at the most, 1/storeShare of its size (cache/store).
+const storeShare = 150
+
 // collectAt is how much the heap grows, in percent of what is live, until garbage is collected while the store is replayed.
 const collectAt = 20
 
@@ -146,7 +149,7 @@ func (o *Options) replay(ctx context.Context, t *Trace, r *Result) error {
 
 // replayStore is one pass through the real store.
 func (o *Options) replayStore(ctx context.Context, t *Trace, r *Result) error {
-	if r.Absent = tooMuch(min(r.Size, t.unique)); r.Absent != "" {
+	if r.Absent = tooMuch(min(r.Size, t.unique) + r.Size/storeShare); r.Absent != "" {
 		return nil
 	}
 	e, err := newEdge(t, r.Size)
