@@ -178,7 +178,7 @@ func TestTraceOutputs(t *testing.T) {
 		t.Fatal(err)
 	}
 	// With room for everything the store has all hits that can be had.
-	if !strings.HasPrefix(string(text), "Before.\n<!-- begin trace -->\n| trace |") || !strings.HasSuffix(string(text), ")\n<!-- end trace -->\nBehind.\n") ||
+	if !strings.HasPrefix(string(text), "Before.\n<!-- begin trace -->\n\n| trace |") || !strings.HasSuffix(string(text), ")\n\n<!-- end trace -->\nBehind.\n") ||
 		!strings.Contains(string(text), "| trace-small | 1.05 MB | 12.5 % | .500/.500 |") || strings.Contains(string(text), "old") {
 		t.Errorf("%s", text)
 	}
@@ -220,7 +220,7 @@ func TestTraceCalls(t *testing.T) {
 		smallTrace + " --object-limit=":             "--object-limit: want 1 to 32",
 		smallTrace + " --svg /nowhere/at/all.svg":   "/nowhere/at is not a folder",
 		smallTrace + " --readme /nowhere/README.md": "--readme: open /nowhere/README.md",
-		smallTrace + " --readme " + empty:           "has no lines <!-- begin trace --> and <!-- end trace -->: write them where the table goes",
+		smallTrace + " --readme " + empty:           `want a line "<!-- begin trace -->" and below it a line "<!-- end trace -->"`,
 		smallTrace + " -o xml":                      "want table or json",
 	} {
 		status, stdout, stderr := runTrace(t, strings.Fields(call)...)
