@@ -33,15 +33,17 @@ check: ## gofmt, vet, staticcheck, and all tests with the race detector
 test: bin/hither ## everything that needs Go only
 	$(GO) test -p 1 ./...
 
-e2e: bin/hither ## the real programs against real peers (wget, curl, h2spec, ...)
+e2e: bin/hither bin/bench bin/lab.test ## the real programs against real peers (wget, curl, h2spec, ...)
 	$(GO) test -c -tags e2e -o bin/e2e.test ./deploy/e2e
 	cd deploy/e2e && ../../bin/e2e.test -test.v -test.timeout 20m
 
 bin/bench: $(SOURCES)
 	$(GO) build -trimpath -ldflags '-X main.commit=$(COMMIT)' -o $@ ./bench
 
-bench: bin/hither bin/bench ## what must hold with a clock, by hand and on a quiet machine
-	$(GO) test -c -tags e2e -o bin/lab.test ./bench/lab
+bin/lab.test: $(SOURCES)
+	$(GO) test -c -tags e2e -o $@ ./bench/lab
+
+bench: bin/hither bin/bench bin/lab.test ## what must hold with a clock, by hand and on a quiet machine
 	cd bench/lab && ../../bin/lab.test -test.timeout 5m
 	bin/bench dns
 	bin/bench rtt

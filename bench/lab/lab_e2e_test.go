@@ -96,9 +96,14 @@ func more(before, after map[string]bool) (left []string) {
 	return left
 }
 
+// plants is set in the environment of this test's program to plant a fault which the tests then must see:
+// `round trip` is one too many, `namespace` and `device` are left.
+const plants = "LAB_TEST_PLANTS"
+
 func TestUpAndDownTenTimes(t *testing.T) {
+	const times = 10
 	spaces, nics := namespaces(t), devices(t)
-	for range 10 {
+	for range times {
 		l, err := lab.Start(lab.Options{})
 		if err != nil {
 			t.Fatal(err)
@@ -109,16 +114,38 @@ func TestUpAndDownTenTimes(t *testing.T) {
 		if _, err := l.Echo(t.Context(), lab.Client, lab.Origin, 1); err != nil {
 			t.Error(err)
 		}
+		plantLeft(t, l)
 		if err := l.Close(); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if left := more(spaces, namespaces(t)); left != nil {
-		t.Errorf("namespaces left: %v", left)
+	leftSpaces, leftNICs := more(spaces, namespaces(t)), more(nics, devices(t))
+	if leftSpaces != nil {
+		t.Errorf("namespaces left: %v", leftSpaces)
 	}
-	if left := more(nics, devices(t)); left != nil {
-		t.Errorf("devices left: %v", left)
+	if leftNICs != nil {
+		t.Errorf("devices left: %v", leftNICs)
 	}
+	t.Logf("up and down %d times: %d namespaces and %d devices left", times, len(leftSpaces), len(leftNICs))
+}
+
+// plantLeft leaves something of the lab, once, if that is to be planted.
+func plantLeft(t *testing.T, l *lab.Lab) {
+	t.Helper()
+	switch os.Getenv(plants) {
+	case "namespace":
+		held, err := os.Open(l.At(lab.Edge).Namespace())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { held.Close() })
+	case "device":
+		shell(t, "ip tuntap add dev labtest0 mode tun", nil)
+		t.Cleanup(func() { shell(t, "ip link delete labtest0", nil) })
+	default:
+		return
+	}
+	os.Unsetenv(plants)
 }
 
 func TestEchoTakesTheDistance(t *testing.T) {
