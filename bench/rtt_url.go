@@ -73,7 +73,10 @@ func benchURL(ctx context.Context, o rttOptions, stdout, stderr io.Writer) error
 	plan.Step = func(what string) { p.step("%s", what) }
 	plan.Note = func(what string) { fmt.Fprintln(stderr, "bench:", what) }
 	result, err := rtt.Remote(ctx, plan)
-	if err != nil {
+	switch {
+	case err != nil && p.n > 0:
+		return fmt.Errorf("%w: %w", errMeasure, err)
+	case err != nil:
 		return err
 	}
 	return newRTTDocument(o, result).print(o, stdout)

@@ -9,6 +9,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"hither/bench/visit"
 )
 
 // A Node is a place as the code sees it that runs there. Its methods may be called at the same time.
@@ -30,14 +32,32 @@ func (n *Node) Do(f func()) error {
 // DialContext connects from the place as [net.Dialer.DialContext] does. Names are asked of the lab's DNS server, with
 // the way there and back.
 func (n *Node) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
-	// One address after another, in this goroutine: one that the dialer begins is not in the namespace.
-	d := net.Dialer{Resolver: n.Resolver(), FallbackDelay: -1}
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, fmt.Errorf("lab: %w", err)
+	}
+	if _, err := netip.ParseAddr(host); err != nil {
+		found, err := n.Lookup(ctx, host)
+		if err != nil {
+			return nil, err
+		}
+		address = net.JoinHostPort(found[0].String(), port)
+	}
+	var d net.Dialer
 	var c net.Conn
-	var err error
 	if e := n.Do(func() { c, err = d.DialContext(ctx, network, address) }); e != nil {
 		return nil, e
 	}
 	return c, err
+}
+
+// Lookup asks the lab's DNS server, and nobody else, from the place for the addresses of a name.
+func (n *Node) Lookup(ctx context.Context, name string) ([]netip.Addr, error) {
+	found, err := visit.Ask(ctx, n.DialContext, netip.AddrPortFrom(DNS.Addr(), 53).String(), name)
+	if err != nil {
+		return nil, fmt.Errorf("lab: ask the DNS server for %s: %w", name, err)
+	}
+	return found, nil
 }
 
 // Listen listens at the place as [net.Listen] does; so do the connections that come of it.
@@ -60,20 +80,6 @@ func (n *Node) ListenUDP(port uint16) (*net.UDPConn, error) {
 		return nil, e
 	}
 	return c, err
-}
-
-// Resolver asks the lab's DNS server from the place.
-func (n *Node) Resolver() *net.Resolver {
-	server := netip.AddrPortFrom(DNS.Addr(), 53).String()
-	return &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
-		var d net.Dialer
-		var c net.Conn
-		var err error
-		if e := n.Do(func() { c, err = d.DialContext(ctx, network, server) }); e != nil {
-			return nil, e
-		}
-		return c, err
-	}}
 }
 
 // Start starts a process at the place. The kernel kills it when the lab's process ends, however that does.

@@ -31,7 +31,7 @@ func unavailable(err error) error {
 	case errors.Is(err, fs.ErrPermission):
 		hint = "run this as root (sudo), or let your user open " + tunPath + " (mode 0666) and make user namespaces; for a container: docker run --device " + tunPath + " --cap-add NET_ADMIN --cap-add SYS_ADMIN"
 	case errors.Is(err, unix.ENOSPC):
-		hint = "the limit of namespaces is reached (sysctl user.max_net_namespaces)"
+		hint = "the limit of namespaces is reached; raise it (sysctl user.max_user_namespaces, user.max_net_namespaces), or run this as root"
 	default:
 		return fmt.Errorf("lab: %w", err)
 	}

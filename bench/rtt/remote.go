@@ -36,7 +36,7 @@ type RemoteOptions struct {
 //
 // The error is of a URL for which no protocol works, or of a resolver that does not answer.
 func Remote(ctx context.Context, o RemoteOptions) (*Result, error) {
-	r := &Result{}
+	var all []*remote
 	for _, t := range []struct {
 		way Way
 		url *url.URL
@@ -46,17 +46,23 @@ func Remote(ctx context.Context, o RemoteOptions) (*Result, error) {
 		}
 		m := &remote{o: o, way: t.way, url: t.url, unique: strconv.FormatInt(time.Now().UnixNano(), 36)}
 		m.client = m.newClient()
-		rows, err := m.find(ctx)
-		if err != nil {
+		if err := m.find(ctx); err != nil {
 			return nil, err
 		}
-		r.Rows = append(r.Rows, rows...)
+		all = append(all, m)
+	}
+	r := &Result{}
+	for _, m := range all {
+		for _, note := range m.notes {
+			o.tell(o.Note, "%s", note)
+		}
 		for i := range o.Samples {
-			o.tell(o.Step, "%s, round %d of %d", t.way, i+1, o.Samples)
-			if err := m.round(ctx, r.Rows[len(r.Rows)-len(rows):]); err != nil {
+			o.tell(o.Step, "%s, round %d of %d", m.way, i+1, o.Samples)
+			if err := m.round(ctx); err != nil {
 				return nil, err
 			}
 		}
+		r.Rows = append(r.Rows, m.rows...)
 	}
 	return r, nil
 }
@@ -83,6 +89,8 @@ type remote struct {
 	client *visit.Client
 	unique string // what tells this run's misses from those of others
 	asked  int
+	rows   []Row
+	notes  []string // what cannot be measured
 }
 
 func (m *remote) newClient() *visit.Client {
@@ -94,58 +102,80 @@ func (m *remote) newClient() *visit.Client {
 	}
 }
 
-// find visits once by each protocol, and returns a row without samples for each case that there is.
-func (m *remote) find(ctx context.Context) ([]Row, error) {
-	if _, err := m.resolve(ctx); err != nil {
-		return nil, fmt.Errorf("rtt: %v: %w", m.url, err)
+// reachTime bounds the first handshake: far more than it takes around the world.
+const reachTime = 10 * time.Second
+
+// reach shakes hands once: a server that is down, silent or not trusted is told as such, and not as protocols that are not
+// measured. Clients learn of HTTP/3 over TCP, so that is where it must answer.
+func (m *remote) reach(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, reachTime)
+	defer cancel()
+	raw, err := m.client.Dial(ctx, "tcp", m.client.To.String())
+	if err != nil {
+		return fmt.Errorf("%w; start it, or name the host and port where it listens", err)
+	}
+	defer raw.Close()
+	var untrusted *tls.CertificateVerificationError
+	err = tls.Client(raw, m.client.TLS).HandshakeContext(ctx)
+	switch {
+	case errors.As(err, &untrusted):
+		return fmt.Errorf("%w; name whom to trust with --ca FILE (ca.pem in the network's state folder)", err)
+	case errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf("%v accepts connections and does not shake hands within %v; name the port of an HTTPS server", m.client.To, reachTime)
+	case err != nil:
+		return fmt.Errorf("shake hands with %v: %w; name the port of an HTTPS server", m.client.To, err)
+	}
+	return nil
+}
+
+// find visits once by each protocol, and makes a row without samples for each case that there is.
+func (m *remote) find(ctx context.Context) error {
+	_, err := m.resolve(ctx)
+	if err == nil {
+		err = m.reach(ctx)
+	}
+	if err != nil {
+		return fmt.Errorf("rtt: %v: %w", m.url, err)
 	}
 	var works []visit.Protocol
 	var first error
-	var notes []string
 	var seen visit.Visit
 	for _, p := range visit.Protocols() {
 		v, _, err := m.visit(ctx, p, false)
-		var untrusted *tls.CertificateVerificationError
-		var dial *net.OpError
 		switch {
 		case ctx.Err() != nil:
-			return nil, context.Cause(ctx)
-		case errors.As(err, &untrusted):
-			return nil, fmt.Errorf("rtt: %v: %w; name whom to trust with --ca FILE (ca.pem in the network's state folder)", m.url, err)
-		case errors.As(err, &dial) && dial.Op == "dial": // clients learn of HTTP/3 over TCP: it is down
-			return nil, fmt.Errorf("rtt: %v: %w", m.url, err)
+			return context.Cause(ctx)
+		case errors.Is(err, context.DeadlineExceeded) && !p.QUIC():
+			return fmt.Errorf("rtt: %v: no answer within %v", m.url, visitTime)
 		case err == nil && v.Status != 200:
-			return nil, fmt.Errorf("rtt: %v: status %d", m.url, v.Status)
+			return fmt.Errorf("rtt: %v: status %d; name a page that is there", m.url, v.Status)
 		case err != nil:
 			if first == nil {
 				first = err
 			}
-			notes = append(notes, fmt.Sprintf("%s is not measured: %v", p, err))
+			m.notes = append(m.notes, fmt.Sprintf("%s is not measured: %v", p, err))
 		default:
 			works, seen = append(works, p), v
 		}
 	}
 	if works == nil {
-		return nil, fmt.Errorf("rtt: %v: %w", m.url, first)
-	}
-	for _, note := range notes {
-		m.o.tell(m.o.Note, "%s", note)
+		return fmt.Errorf("rtt: %v: %w", m.url, first)
 	}
 	caches := []Cache{None}
 	if m.way == Edge && strings.Contains(seen.Verdict, "; hit") {
 		caches = []Cache{Hit, MissWarm}
 	}
-	var rows []Row
 	for _, cache := range caches {
 		for _, p := range works {
-			rows = append(rows, Row{Case: Case{Way: m.way, Protocol: p, Cache: cache, Size: deploy.Size(seen.Bytes)}})
+			m.rows = append(m.rows, Row{Case: Case{Way: m.way, Protocol: p, Cache: cache, Size: deploy.Size(seen.Bytes)}})
 		}
 	}
-	return rows, nil
+	return nil
 }
 
 // round takes a sample of each row.
-func (m *remote) round(ctx context.Context, rows []Row) error {
+func (m *remote) round(ctx context.Context) error {
+	rows := m.rows
 	for i := range rows {
 		var err error
 		for range attempts {

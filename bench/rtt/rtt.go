@@ -47,8 +47,7 @@ func Measure(ctx context.Context, o Options) (r *Result, err error) {
 			o.Step(fmt.Sprintf(format, args...))
 		}
 	}
-	step("start the network")
-	m, err := start(ctx, o)
+	m, err := start(ctx, o, func() { step("start the network") })
 	if err != nil {
 		return nil, err
 	}
@@ -99,8 +98,8 @@ type measurer struct {
 	asked  int // misses so far: each is for another address
 }
 
-// start makes the lab and starts what runs in it.
-func start(ctx context.Context, o Options) (m *measurer, err error) {
+// start makes the lab and starts what runs in it. It tells when there is a lab: what cannot be made needs one line only.
+func start(ctx context.Context, o Options, made func()) (m *measurer, err error) {
 	segments := lab.Distances(o.ClientEdge, o.EdgeOrigin, o.ClientOrigin)
 	for s, c := range segments {
 		c.Loss = o.Loss
@@ -115,6 +114,7 @@ func start(ctx context.Context, o Options) (m *measurer, err error) {
 	if m.lab, err = lab.Start(lab.Options{Segments: segments}); err != nil {
 		return m, err
 	}
+	made()
 	site := filepath.Join(o.Dir, "site")
 	if err := writeSite(site, o.Sizes); err != nil {
 		return m, fmt.Errorf("rtt: write the site: %w", err)

@@ -143,10 +143,10 @@ func (m *measurer) prepare(ctx context.Context, client *visit.Client, c Case) er
 // ask asks the lab's DNS server for the site's address, as the client does before it connects.
 func (m *measurer) ask(ctx context.Context) (time.Duration, error) {
 	start := time.Now()
-	found, err := m.lab.At(lab.Client).Resolver().LookupNetIP(ctx, "ip4", lab.Host+".")
+	found, err := m.lab.At(lab.Client).Lookup(ctx, lab.Host)
 	took := time.Since(start)
 	if err != nil {
-		return 0, fmt.Errorf("ask the lab's DNS server: %w", err)
+		return 0, err
 	}
 	if !slices.Contains(found, lab.Edge.Addr()) {
 		return 0, fmt.Errorf("the lab's DNS server leads to %v, and the edge is %v", found, lab.Edge.Addr())

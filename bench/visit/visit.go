@@ -1,4 +1,4 @@
-// Package visit is one client's visit to a server: a connection of its own over one of the web's protocols, a GET, and
+// Package visit is one client's visit to a server: a question to DNS, a connection of its own over one of the web's protocols, a GET, and
 // the instants at which each step was done.
 package visit
 
@@ -75,7 +75,7 @@ var ErrNoTicket = errors.New("visit: no ticket to resume with")
 // A Client visits one site at one address. One visit at a time.
 type Client struct {
 	// Dial connects by TCP, ListenUDP opens a socket for QUIC: they stand in the client's place.
-	Dial      func(ctx context.Context, network, address string) (net.Conn, error)
+	Dial      Dialer
 	ListenUDP func() (net.PacketConn, error)
 
 	// To is the server. Its name, and whom the client trusts, are in TLS; versions and protocols are set by the visit.

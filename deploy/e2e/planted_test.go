@@ -31,6 +31,7 @@ func TestPlanted(t *testing.T) {
 	t.Run("a process left", plantProcess)
 	t.Run("open modes", plantModes)
 	t.Run("a strange label", plantLabel)
+	t.Run("a namespace left", plantNamespace)
 	t.Run("a lab that leaves something, or counts too much", plantLab)
 }
 
