@@ -15,7 +15,7 @@ import (
 
 func labCommand() *cobra.Command {
 	c := &cobra.Command{Use: "lab", Short: "A network with distance on this machine, for other programs", Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
-	c.AddCommand(labUpCommand(), labDownCommand())
+	c.AddCommand(labUpCommand(), labDownCommand(), labDelayCommand())
 	return c
 }
 

@@ -15,6 +15,17 @@ func TestLabCalls(t *testing.T) {
 		"lab up --edge-origin -1ms": "from 0s to 10s",
 		"lab up more":               "more",
 		"lab sideways":              "sideways",
+
+		"lab delay":                      "--to ADDR=DISTANCE: want at least one",
+		"lab delay --to 192.0.2.1":       "want ADDR=DISTANCE",
+		"lab delay --to 192.0.2.1=far":   "far",
+		"lab delay --to nowhere=1ms":     "nowhere",
+		"lab delay --to 192.0.2.1=11s":   "want 0 to 10s",
+		"lab delay --to 192.0.2.1=-1ms":  "want 0 to 10s",
+		"lab delay --to 2001:db8::1=1ms": "want the IPv4 address",
+		"lab delay --to 0.0.0.0=1ms":     "want the IPv4 address",
+		"lab delay --to 127.0.0.1=1ms":   "this machine itself",
+		"lab delay --to 127.85.0.1=1ms":  "this machine itself",
 	} {
 		var stdout, stderr bytes.Buffer
 		status := run(t.Context(), strings.Fields(call), &stdout, &stderr)

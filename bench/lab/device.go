@@ -1,9 +1,7 @@
 package lab
 
 import (
-	"encoding/binary"
 	"fmt"
-	"net"
 
 	"golang.org/x/sys/unix"
 )
@@ -15,13 +13,13 @@ const tunPath = "/dev/net/tun"
 // segment would count. A window of 16 MiB fits.
 const queueLength = 12000
 
-// openTUN makes the device in the calling thread's namespace. It goes with its file descriptor.
-func openTUN() (int, error) {
+// openTUN makes a device in the calling thread's namespace. It goes with its file descriptor.
+func openTUN(name string) (int, error) {
 	fd, err := unix.Open(tunPath, unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return -1, fmt.Errorf("open %s: %w", tunPath, err)
 	}
-	r, err := unix.NewIfreq(deviceName)
+	r, err := unix.NewIfreq(name)
 	if err == nil {
 		// Without a header of its own in front of each packet, and without offloads: what is read is what a wire
 		// would carry, segmented and with checksums.
@@ -30,7 +28,7 @@ func openTUN() (int, error) {
 	}
 	if err != nil {
 		unix.Close(fd)
-		return -1, fmt.Errorf("make device %s: %w", deviceName, err)
+		return -1, fmt.Errorf("make device %s: %w", name, err)
 	}
 	return fd, nil
 }
@@ -38,11 +36,7 @@ func openTUN() (int, error) {
 // address gives the device in the calling thread's namespace its address, with all places reachable over it.
 func address(a [4]byte) error {
 	return configure(deviceName, func(fd int, r *unix.Ifreq) error {
-		r.SetUint32(mtu)
-		if err := unix.IoctlIfreq(fd, unix.SIOCSIFMTU, r); err != nil {
-			return err
-		}
-		if err := lengthen(r.Name()); err != nil {
+		if err := size(fd, r, mtu); err != nil {
 			return err
 		}
 		for _, step := range []struct {
@@ -58,6 +52,15 @@ func address(a [4]byte) error {
 		}
 		return raise(fd, r)
 	})
+}
+
+// size gives a device the size of its largest packet and the length of its queue.
+func size(fd int, r *unix.Ifreq, bytes int) error {
+	r.SetUint32(uint32(bytes))
+	if err := unix.IoctlIfreq(fd, unix.SIOCSIFMTU, r); err != nil {
+		return err
+	}
+	return lengthen(r.Name())
 }
 
 // up brings up a device of the calling thread's namespace.
@@ -81,49 +84,6 @@ func configure(name string, f func(fd int, r *unix.Ifreq) error) error {
 	}
 	if err != nil {
 		return fmt.Errorf("set up device %s: %w", name, err)
-	}
-	return nil
-}
-
-// lengthen gives a device of the calling thread's namespace its queue, by netlink (rtnetlink(7)): the older request,
-// SIOCSIFTXQLEN, is only for the root of the whole machine.
-func lengthen(name string) error {
-	device, err := net.InterfaceByName(name)
-	if err != nil {
-		return err
-	}
-	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_ROUTE)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(fd)
-	const length = unix.SizeofNlMsghdr + unix.SizeofIfInfomsg + unix.SizeofRtAttr + 4
-	m := make([]byte, 0, length)
-	native := binary.NativeEndian
-	m = native.AppendUint32(m, length)
-	m = native.AppendUint16(m, unix.RTM_NEWLINK)
-	m = native.AppendUint16(m, unix.NLM_F_REQUEST|unix.NLM_F_ACK)
-	m = native.AppendUint64(m, 0) // sequence number and port
-	m = native.AppendUint32(m, unix.AF_UNSPEC)
-	m = native.AppendUint32(m, uint32(device.Index))
-	m = native.AppendUint64(m, 0) // no flags change
-	m = native.AppendUint16(m, unix.SizeofRtAttr+4)
-	m = native.AppendUint16(m, unix.IFLA_TXQLEN)
-	m = native.AppendUint32(m, queueLength)
-	if err := unix.Sendto(fd, m, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
-		return err
-	}
-	var answer [256]byte
-	n, _, err := unix.Recvfrom(fd, answer[:], 0)
-	if err != nil {
-		return err
-	}
-	if n < unix.SizeofNlMsghdr+4 || native.Uint16(answer[4:]) != unix.NLMSG_ERROR {
-		return fmt.Errorf("netlink answers with a message of type %d", native.Uint16(answer[4:]))
-	}
-	// An acknowledgement is an error message with number 0.
-	if code := int32(native.Uint32(answer[unix.SizeofNlMsghdr:])); code != 0 {
-		return unix.Errno(-code)
 	}
 	return nil
 }

@@ -66,22 +66,13 @@ func (f *forwarder) run() {
 		fds[i] = unix.PollFd{Fd: int32(d), Events: unix.POLLIN}
 	}
 	fds[places] = unix.PollFd{Fd: int32(f.wake), Events: unix.POLLIN}
-	var aim, awake time.Duration // the arrival waited for, and from when on without sleep
+	var a alarm
 	for {
 		next, more, over := f.step()
 		if over {
 			return
 		}
-		var timeout *unix.Timespec // nil = until something comes
-		if more {
-			now := f.now()
-			if next != aim {
-				aim, awake = next, next-min((next-now)/5, spin)
-			}
-			ts := unix.NsecToTimespec(int64(max(awake-now, 0)))
-			timeout = &ts
-		}
-		if _, err := unix.Ppoll(fds[:], timeout, nil); err != nil && !errors.Is(err, unix.EINTR) {
+		if _, err := unix.Ppoll(fds[:], a.timeout(f.now(), next, more), nil); err != nil && !errors.Is(err, unix.EINTR) {
 			f.fail(fmt.Errorf("wait for packets: %w", err))
 			return
 		}
@@ -90,6 +81,21 @@ func (f *forwarder) run() {
 			unix.Read(f.wake, told[:])
 		}
 	}
+}
+
+// An alarm is for a thread that waits for arrivals.
+type alarm struct{ aim, awake time.Duration } // the arrival waited for, and from when on without sleep
+
+// timeout is for how long to sleep now; nil = until something comes.
+func (a *alarm) timeout(now, next time.Duration, more bool) *unix.Timespec {
+	if !more {
+		return nil
+	}
+	if next != a.aim {
+		a.aim, a.awake = next, next-min((next-now)/5, spin)
+	}
+	ts := unix.NsecToTimespec(int64(max(a.awake-now, 0)))
+	return &ts
 }
 
 // step takes what was sent and gives out what is due. It returns when the next packet is.

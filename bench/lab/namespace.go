@@ -67,7 +67,7 @@ func (n *namespace) furnish() (err error) {
 	if err := up("lo"); err != nil {
 		return err
 	}
-	if n.device, err = openTUN(); err != nil {
+	if n.device, err = openTUN(deviceName); err != nil {
 		return err
 	}
 	return address(n.place.Addr().As4())

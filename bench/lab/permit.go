@@ -15,7 +15,7 @@ import (
 )
 
 // ErrUnavailable marks that this machine, or this user on it, cannot make a lab.
-var ErrUnavailable = errors.New("lab: network namespaces joined by TUN devices cannot be made here")
+var ErrUnavailable = errors.New("lab: distance cannot be made here")
 
 // entered is set in the environment of the program that Enter runs: it must not enter once more.
 const entered = "HITHER_LAB_ENTERED"
