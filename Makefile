@@ -51,9 +51,10 @@ bench: bin/hither bin/bench bin/lab.test ## what must hold with a clock, by hand
 	@if [ -n "$(strip $(TRACES))" ]; then set -x; bin/bench trace --readme bench/README.md --svg bench/trace.svg $(TRACES); \
 	else echo "bench trace: skipped, as there is no trace; name files with lines of time,key,size: make bench TRACES='a.csv.gz b.csv'"; fi
 
-image: ## the container image `hither`, for deploy/compose with HITHER_TARGET=prebuilt
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.commit=$(COMMIT)' -o bin/image/hither ./deploy/hither
+image: ## the container images `hither` and `hither-bench`, for deploy/compose with HITHER_TARGET=prebuilt
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.commit=$(COMMIT)' -o bin/image/ ./deploy/hither ./bench
 	docker build --target prebuilt -t hither -f deploy/compose/Dockerfile .
+	docker build --target bench-prebuilt -t hither-bench -f deploy/compose/Dockerfile .
 
 clean: ## remove what was built (a network's state stays)
 	rm -rf bin

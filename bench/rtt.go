@@ -30,6 +30,7 @@ type rttOptions struct {
 	url, direct  *url.URL // nil = a lab
 	directText   string
 	resolver, ca string
+	published    []string
 }
 
 func rttCommand() *cobra.Command {
@@ -66,6 +67,7 @@ func rttCommand() *cobra.Command {
 	f.StringVar(&o.directText, "direct", "", "with a URL: the `URL` of the same file without an edge, to compare with")
 	f.StringVar(&o.resolver, "resolver", "", "with a URL: the DNS server to ask, `ADDR` or ADDR:PORT (default: the machine's)")
 	f.StringVar(&o.ca, "ca", "", "with a URL: trust the certificates in this `FILE` (default: the machine's)")
+	f.StringArrayVar(&o.published, "published", nil, "with a URL: `ADDR=ADDR`: connect to the second where DNS says the first, as from inside a network that is published elsewhere")
 	outputFlag(c, &o.output)
 	return c
 }

@@ -198,6 +198,10 @@ func TestRTTCalls(t *testing.T) {
 		"rtt https://a.test/ --ca /dev/null":                 "no certificate in it",
 		"rtt https://a.test/ --resolver a:b:c":               "--resolver:",
 		"rtt https://127.0.0.1:1/ --svg /nowhere/at/all.svg": "/nowhere/at is not a folder",
+		"rtt https://a.test/ --published 127.0.0.1":          "want ADDR=ADDR",
+		"rtt https://a.test/ --published 127.0.0.1=b":        "--published:",
+		"rtt https://a.test/ --published a=127.0.0.1":        "--published:",
+		"rtt --published 127.0.0.1=127.0.0.2":                "--published goes with a URL only",
 		"rtt --resolver 127.0.0.1":                           "--resolver goes with a URL only",
 	} {
 		var stdout, stderr bytes.Buffer

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
+	"strings"
 
 	"github.com/spf13/pflag"
 
@@ -17,7 +18,7 @@ import (
 // Flags that only one of the two forms of the command has.
 var (
 	labFlags = []string{"hither", "client-edge", "edge-origin", "client-origin", "loss", "cold-samples", "size"}
-	urlFlags = []string{"direct", "resolver", "ca"}
+	urlFlags = []string{"direct", "resolver", "ca", "published"}
 )
 
 // target reads the command's argument, and what belongs to it.
@@ -53,6 +54,25 @@ func parseURL(text string) (*url.URL, error) {
 	return u, nil
 }
 
+// parsePublished reads pairs `ADDR=ADDR`.
+func parsePublished(pairs []string) (map[netip.Addr]netip.Addr, error) {
+	all := map[netip.Addr]netip.Addr{}
+	for _, pair := range pairs {
+		said, at, ok := strings.Cut(pair, "=")
+		if !ok {
+			return nil, fmt.Errorf("%q: want ADDR=ADDR, what DNS says and where that is from here", pair)
+		}
+		from, err := netip.ParseAddr(said)
+		if err != nil {
+			return nil, err
+		}
+		if all[from], err = netip.ParseAddr(at); err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
+}
+
 // benchURL measures visits to a URL, and prints what it found.
 func benchURL(ctx context.Context, o rttOptions, stdout, stderr io.Writer) error {
 	if o.samples < 1 || o.samples > maxSamples {
@@ -68,6 +88,9 @@ func benchURL(ctx context.Context, o rttOptions, stdout, stderr io.Writer) error
 	}
 	if plan.Resolver, err = resolverAddress(o.resolver); err != nil {
 		return err
+	}
+	if plan.Published, err = parsePublished(o.published); err != nil {
+		return fmt.Errorf("--published: %w", err)
 	}
 	p := &progress{to: stderr, of: plan.Steps()}
 	plan.Step = func(what string) { p.step("%s", what) }

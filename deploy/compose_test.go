@@ -5,6 +5,7 @@ import (
 	"os"
 	"regexp"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -30,6 +31,7 @@ func TestCompose(t *testing.T) {
 	var file struct {
 		Services map[string]struct {
 			Command, Volumes, Ports []string
+			Entrypoint, Profiles    []string
 			Grace                   string `yaml:"stop_grace_period"`
 			Networks                map[string]struct {
 				Address string `yaml:"ipv4_address"`
@@ -49,6 +51,9 @@ func TestCompose(t *testing.T) {
 			return nil
 		}
 		delete(file.Services, full)
+		if len(s.Profiles) > 0 {
+			t.Errorf("%s is there with a profile only: %q", full, s.Profiles)
+		}
 		if want := []string{role, "--name", name, "--state", "/state", "--network", "/network/network.yaml"}; !slices.Equal(s.Command, want) {
 			t.Errorf("%s runs %q, not %q", full, s.Command, want)
 		}
@@ -63,7 +68,7 @@ func TestCompose(t *testing.T) {
 		}
 		return s.Ports
 	}
-	published := func(name string, ports []string, want ...string) {
+	publishes := func(name string, ports []string, want ...string) {
 		t.Helper()
 		if !slices.Equal(ports, want) {
 			t.Errorf("%s is published at %q, and DNS says %q", name, ports, want)
@@ -71,7 +76,7 @@ func TestCompose(t *testing.T) {
 	}
 	for i := range n.PoPs {
 		p := &n.PoPs[i]
-		published(p.Name, node("edge", p.Name, p.Probe[0].String()),
+		publishes(p.Name, node("edge", p.Name, p.Probe[0].String()),
 			fmt.Sprintf("%v:%d:%d/tcp", p.Addresses[0], p.Listen.Public, p.Listen.HTTPS),
 			fmt.Sprintf("%v:%d:%d/udp", p.Addresses[0], p.Listen.Public, p.Listen.HTTPS),
 			fmt.Sprintf("%v:%d:%d/tcp", p.Addresses[0], p.Listen.HTTP, p.Listen.HTTP))
@@ -79,15 +84,45 @@ func TestCompose(t *testing.T) {
 	for i := range n.Origins {
 		o := &n.Origins[i]
 		address, _ := o.Gateway.Addresses[0].Addr()
-		published(o.Name, node("origin", o.Name, address.String()))
+		publishes(o.Name, node("origin", o.Name, address.String()))
 	}
 	for i := range n.DNS.Servers {
 		s := &n.DNS.Servers[i]
-		published(s.Name, node("dns", s.Name, "10.83.0.53"),
+		publishes(s.Name, node("dns", s.Name, "10.83.0.53"),
 			fmt.Sprintf("%v:%d:%d/udp", s.Addresses[0], s.Port, s.Port),
 			fmt.Sprintf("%v:%d:%d/tcp", s.Addresses[0], s.Port, s.Port))
 	}
 	delete(file.Services, "init")
+	// What the profile adds leads to where the network file has the nodes.
+	var edges, published []string
+	for i := range n.PoPs {
+		p := &n.PoPs[i]
+		edges = append(edges, p.Probe[0].String())
+		published = append(published, fmt.Sprintf("%v=%v", p.Addresses[0], p.Probe[0]))
+	}
+	for name, want := range map[string][]string{"distance": edges, "client": append(edges, "10.83.0.53")} {
+		s := file.Services[name]
+		delete(file.Services, name)
+		if !slices.Equal(s.Profiles, []string{"distance"}) {
+			t.Errorf("%s has the profiles %q", name, s.Profiles)
+		}
+		var to, pairs []string
+		for _, word := range append(s.Entrypoint, s.Command...) {
+			if addr, ok := strings.CutPrefix(word, "--to="); ok {
+				addr, _, _ = strings.Cut(addr, "=")
+				to = append(to, addr)
+			}
+			if pair, ok := strings.CutPrefix(word, "--published="); ok {
+				pairs = append(pairs, pair)
+			}
+		}
+		if !slices.Equal(to, want) {
+			t.Errorf("%s puts distance before %q, want %q", name, to, want)
+		}
+		if name == "client" && !slices.Equal(pairs, published) {
+			t.Errorf("client takes as published %q, and DNS says %q", pairs, published)
+		}
+	}
 	for name := range file.Services {
 		t.Errorf("%s is no node of the network", name)
 	}

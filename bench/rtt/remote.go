@@ -26,6 +26,10 @@ type RemoteOptions struct {
 	Roots    *x509.CertPool
 	Samples  int
 
+	// Published are addresses that DNS says, by those to connect to in their place: seen from inside, a network that is
+	// published elsewhere has others. nil = none.
+	Published map[netip.Addr]netip.Addr
+
 	// Step is told what is done next, Note what cannot be measured and why. nil = nobody wants to know.
 	Step, Note func(what string)
 }
@@ -230,7 +234,11 @@ func (m *remote) visit(ctx context.Context, p visit.Protocol, miss bool) (v visi
 // resolve finds the address to visit, and how long that took.
 func (m *remote) resolve(ctx context.Context) (took time.Duration, err error) {
 	start := time.Now()
-	m.client.To, err = load.Resolve(ctx, m.url, m.o.Resolver)
+	to, err := load.Resolve(ctx, m.url, m.o.Resolver)
+	if inside, ok := m.o.Published[to.Addr()]; ok {
+		to = netip.AddrPortFrom(inside, to.Port())
+	}
+	m.client.To = to
 	if _, bare := netip.ParseAddr(m.url.Hostname()); bare == nil {
 		return 0, err // nobody was asked
 	}

@@ -46,20 +46,23 @@ func serve(t *testing.T, handler http.HandlerFunc) (*url.URL, *x509.CertPool) {
 	return &url.URL{Scheme: "https", Host: fmt.Sprintf("%s:%d", name, at.Port()), Path: "/page", RawQuery: "a=1"}, s.Roots
 }
 
-// resolver answers every question for A with loopback, or none at all.
-func resolver(t *testing.T, answers bool) string {
+// Where the servers are, and an address where they are not.
+var loopback, published = netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("192.0.2.1")
+
+// resolver answers every question for A with an address, or none at all.
+func resolver(t *testing.T, says netip.Addr) string {
 	t.Helper()
 	sock, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.MustParseAddrPort("127.0.0.1:0")))
 	if err != nil {
 		t.Fatal(err)
 	}
 	s := &dns.Server{PacketConn: sock, Handler: dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
-		if !answers {
+		if !says.IsValid() {
 			return
 		}
 		m := new(dns.Msg).SetReply(q)
 		if q.Question[0].Qtype == dns.TypeA {
-			m.Answer = []dns.RR{&dns.A{Hdr: dns.RR_Header{Name: q.Question[0].Name, Rrtype: dns.TypeA, Class: dns.ClassINET, Ttl: 1}, A: net.IPv4(127, 0, 0, 1)}}
+			m.Answer = []dns.RR{&dns.A{Hdr: dns.RR_Header{Name: q.Question[0].Name, Rrtype: dns.TypeA, Class: dns.ClassINET, Ttl: 1}, A: says.AsSlice()}}
 		}
 		w.WriteMsg(m)
 	})}
@@ -90,7 +93,7 @@ func TestRemote(t *testing.T) {
 		fmt.Fprint(w, "0123456789")
 	})
 	var steps []string
-	o := RemoteOptions{URL: edge, Direct: edge, Resolver: resolver(t, true), Roots: roots, Samples: 2, Step: func(s string) { steps = append(steps, s) }}
+	o := RemoteOptions{URL: edge, Direct: edge, Resolver: resolver(t, published), Roots: roots, Published: map[netip.Addr]netip.Addr{published: loopback}, Samples: 2, Step: func(s string) { steps = append(steps, s) }}
 	r, err := Remote(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
@@ -137,7 +140,7 @@ func TestRemoteErrors(t *testing.T) {
 	down.Host = name + ":1"
 	outside := *page
 	outside.Host = name + ":70000"
-	works := resolver(t, true)
+	works := resolver(t, loopback)
 	stopped, cancel := context.WithCancelCause(t.Context())
 	cancel(errors.New("enough"))
 	soon, cancelSoon := context.WithTimeout(t.Context(), 200*time.Millisecond)
@@ -150,7 +153,7 @@ func TestRemoteErrors(t *testing.T) {
 		"not found": {t.Context(), RemoteOptions{URL: page, Resolver: works, Roots: roots}, "status 404"},
 		"untrusted": {t.Context(), RemoteOptions{URL: page, Resolver: works}, "name whom to trust with --ca FILE"},
 		"down":      {t.Context(), RemoteOptions{URL: &down, Resolver: works, Roots: roots}, "connection refused"},
-		"silent":    {soon, RemoteOptions{URL: page, Resolver: resolver(t, false), Roots: roots}, "for the address of " + name},
+		"silent":    {soon, RemoteOptions{URL: page, Resolver: resolver(t, netip.Addr{}), Roots: roots}, "for the address of " + name},
 		"port":      {t.Context(), RemoteOptions{URL: &outside, Resolver: works}, "port 70000"},
 		"stopped":   {stopped, RemoteOptions{URL: page, Resolver: works, Roots: roots}, ""},
 	} {

@@ -16,8 +16,12 @@ import (
 	"time"
 )
 
-// project is the name of the containers, networks and the image of the scenario.
-const project = "hither-e2e"
+// project is the name of the containers, networks and the image of a scenario, and benchImage that of the image that the
+// profile has.
+const (
+	project    = "hither-e2e"
+	benchImage = project + "-bench"
+)
 
 // composed is the network of deploy/compose, under addresses of this test's own. Its
 // state is where a network's is, but for the sockets, which only the containers' user may use.
@@ -29,9 +33,9 @@ type composed struct {
 	bridge   string   // first three numbers of the containers' addresses
 }
 
-// composition prepares a network that is not built or started yet. With the test it ends,
-// and nothing of it is left.
-func composition(t *testing.T, net, bridge string) *composed {
+// composition prepares a network that is not built or started yet, with settings as in
+// env.example. With the test it ends, and nothing of it is left.
+func composition(t *testing.T, net, bridge string, settings ...string) *composed {
 	t.Helper()
 	peer(t, "docker", "docker.io")
 	c := &composed{path: peer(t, "docker-compose", "docker-compose"), bridge: bridge, folder: filepath.Join(t.TempDir(), "network")}
@@ -46,6 +50,7 @@ func composition(t *testing.T, net, bridge string) *composed {
 	env := filepath.Join(t.TempDir(), "env")
 	text := fmt.Sprintf("HITHER_UID=%d\nHITHER_GID=%d\nHITHER_TARGET=prebuilt\nHITHER_IMAGE=%s\nHITHER_NET=%s\nHITHER_BRIDGE=%s\nHITHER_NETWORK=%s\nHITHER_STATE=%s\n",
 		uid, gid, project, net, bridge, c.folder, c.dir)
+	text += strings.Join(append([]string{"HITHER_BENCH_IMAGE=" + benchImage}, settings...), "\n") + "\n"
 	if err := os.WriteFile(env, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -80,16 +85,17 @@ func (c *composed) write(t *testing.T, files map[string][]byte, edits ...string)
 	}
 }
 
-// build makes the image as `make image` does, by compose's own file.
-func (c *composed) build(t *testing.T) {
+// build makes the image as `make image` does, by compose's own file; with services of the
+// profile, theirs too.
+func (c *composed) build(t *testing.T, more ...string) {
 	t.Helper()
-	static := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", "bin/image/hither", "./deploy/hither")
+	static := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", "bin/image/", "./deploy/hither", "./bench")
 	static.Dir = root
 	static.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := static.CombinedOutput(); err != nil {
 		t.Fatalf("%s: %v\n%s", static, err, out)
 	}
-	c.run(t, "build", "--quiet", "init")
+	c.run(t, append([]string{"build", "--quiet", "init"}, more...)...)
 }
 
 // up starts everything and waits until the health checks pass.
@@ -97,13 +103,8 @@ func (c *composed) up(t *testing.T) {
 	t.Helper()
 	c.run(t, "up", "--detach")
 	healthy := func() bool {
-		n := 0
-		for _, state := range c.containers(t) {
-			if strings.HasSuffix(state, "(healthy)") {
-				n++
-			}
-		}
-		return n == len(composedNodes)
+		states := c.containers(t)
+		return !slices.ContainsFunc(composedNodes, func(node string) bool { return !strings.HasSuffix(states[node], "(healthy)") })
 	}
 	if !until(readyTime, healthy) {
 		t.Fatalf("not healthy: %v", c.containers(t))
@@ -160,6 +161,24 @@ func (c *composed) confined(t *testing.T) {
 	}
 }
 
+// devices are the network devices of a container.
+func (c *composed) devices(t *testing.T, node string) (names []string) {
+	t.Helper()
+	id := strings.TrimSpace(c.run(t, "ps", "--quiet", node))
+	pid := strings.TrimSpace(docker(t, "inspect", "--format", "{{.State.Pid}}", id))
+	text, err := os.ReadFile(filepath.Join("/proc", pid, "net", "dev"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		if name, _, ok := strings.Cut(strings.TrimSpace(line), ":"); ok {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
 // ask asks the DNS server for a client.
 func (c *composed) ask(t *testing.T, client string, question ...string) heard {
 	t.Helper()
@@ -206,17 +225,21 @@ func (c *composed) end(t *testing.T) {
 		t.Logf("the containers' logs:\n%s", last(string(logs), 100))
 	}
 	c.nothing(t)
-	if left := docker(t, "image", "ls", "--quiet", project); left != "" {
-		t.Errorf("the image %s is left: %s", project, left)
+	for _, image := range []string{project, benchImage} {
+		if left := docker(t, "image", "ls", "--quiet", image); left != "" {
+			t.Errorf("the image %s is left: %s", image, left)
+		}
 	}
 }
 
-// remove removes containers, networks, volumes and the image.
+// remove removes containers, networks, volumes and the images.
 func (c *composed) remove(t *testing.T) {
 	t.Helper()
 	c.run(t, "down", "--volumes", "--remove-orphans")
-	if docker(t, "image", "ls", "--quiet", project) != "" {
-		docker(t, "image", "rm", "--force", project)
+	for _, image := range []string{project, benchImage} {
+		if docker(t, "image", "ls", "--quiet", image) != "" {
+			docker(t, "image", "rm", "--force", image)
+		}
 	}
 }
 

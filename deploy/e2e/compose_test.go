@@ -34,6 +34,7 @@ func TestCompose(t *testing.T) {
 	c.build(t)
 	c.up(t)
 	c.confined(t)
+	c.alone(t)
 	for place, client := range continents {
 		c.answers(t, client, place)
 	}
