@@ -5,27 +5,30 @@ import (
 	"fmt"
 	"html"
 	"math"
+	"slices"
 
 	"hither/deploy"
 )
 
 // The picture's measures, in pixels.
 const (
-	pictureWidth  = 960
-	pictureLeft   = 170 // where time begins
-	pictureRight  = 170 // kept for the figure of the longest bar
-	pictureTop    = 90
-	pictureRow    = 22
-	pictureBar    = 14
-	pictureHeader = 34 // of a group of rows
+	pictureWidth = 960
+	pictureCase  = 160 // where a row's case begins, after its group's name
+	pictureLeft  = 274 // where time begins
+	pictureRight = 165 // kept for the figure of the longest bar
+	pictureTop   = 108
+	pictureRow   = 22
+	pictureBar   = 14
+	pictureGap   = 14 // between groups of rows
 )
 
 // pictureStyle has the colours of both schemes; hues that people with any colour vision tell apart (Okabe and Ito).
 const pictureStyle = `<style>
 text { font: 13px system-ui, -apple-system, "Segoe UI", "Helvetica Neue", sans-serif; fill: #1f2328 }
 .title { font-size: 18px; font-weight: 600 }
-.group { font-weight: 600 }
+.group, .strong { font-weight: 600 }
 .faint { fill: #59636e; font-size: 12px }
+.figure { paint-order: stroke; stroke: #ffffff; stroke-width: 5px; stroke-linejoin: round }
 .end { text-anchor: end }
 .middle { text-anchor: middle }
 .ground { fill: #ffffff; stroke: #d1d9e0 }
@@ -36,43 +39,53 @@ text { fill: #e6edf3 }
 .faint { fill: #9198a1 }
 .ground { fill: #0d1117; stroke: #3d444d }
 .grid { stroke: #3d444d }
+.figure { stroke: #0d1117 }
 .connect { fill: #4a9fd0 } .handshake { fill: #d99a1c } .wait { fill: #12a67d } .body { fill: #656c76 }
 }
 </style>
 `
 
-// groupWords say over a group of bars what they have in common.
-var groupWords = map[string]string{
-	"direct none":    "Direct: no edge",
-	"edge none":      "Through the edge",
-	"edge hit":       "Through the edge: a hit",
-	"edge miss-warm": "Through the edge: a miss, its connection to the origin open",
-	"edge miss-cold": "Through the edge: a miss, its first connection to the origin",
+// pictureWords say of a row what it has of its own in its group.
+var pictureWords = map[string]string{
+	"direct none": "direct", "edge none": "edge", "edge hit": "hit", "edge miss-warm": "miss, warm pool", "edge miss-cold": "miss, cold pool",
+}
+
+// pictureRows are the rows of the first size, those of one protocol one after another.
+func (d *rttDocument) pictureRows() (rows []rttRow, groups int) {
+	for _, first := range d.Rows {
+		if first.Size != d.Rows[0].Size || slices.ContainsFunc(rows, func(r rttRow) bool { return r.Protocol == first.Protocol }) {
+			continue
+		}
+		before := len(rows)
+		for _, r := range d.Rows {
+			if r.First != nil && r.Last != nil && r.Size == first.Size && r.Protocol == first.Protocol {
+				rows = append(rows, r)
+			}
+		}
+		if len(rows) > before {
+			groups++
+		}
+	}
+	return rows, groups
 }
 
 // picture draws the rows of the first size as a waterfall: a bar for each, its phases one after another, on lines as far
-// from each other as client and origin are.
+// from each other as client and origin are. The ways of one protocol stand below each other, to be compared.
 func (d *rttDocument) picture() []byte {
-	var rows []rttRow
-	end, groups := 0.0, 0
-	for _, r := range d.Rows {
-		if r.First == nil || r.Last == nil || r.Size != d.Rows[0].Size {
-			continue
-		}
-		if len(rows) == 0 || rows[len(rows)-1].group() != r.group() {
-			groups++
-		}
-		rows = append(rows, r)
+	rows, groups := d.pictureRows()
+	end := 0.0
+	for _, r := range rows {
 		end = max(end, *r.Last)
 	}
-	bottom := pictureTop + groups*pictureHeader + len(rows)*pictureRow + 8
-	height := bottom + 44
+	bottom := pictureTop + max(groups-1, 0)*pictureGap + len(rows)*pictureRow + 4
+	height := bottom + 50
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" width=\"%[1]d\" height=\"%[2]d\" role=\"img\" aria-labelledby=\"title desc\">\n", pictureWidth, height)
-	title, figures, distance := "First byte of "+d.URL, "the figures are the median time to its first byte.", 0.0
+	title, figures, distance := "First byte of "+d.URL, "The figures are the median time to its first byte.", 0.0
 	if d.URL == "" {
 		title = fmt.Sprintf("First byte over HTTPS: %s ms to the edge, %s ms to the origin", plain(*d.ClientEdge), plain(*d.ClientOrigin))
-		figures, distance = "the figures are the median time to its first byte, and the round trips it waited for.", *d.ClientOrigin
+		figures = "The figures are the median time to its first byte, and the round trips it waited for: near ones to the edge, far ones to the origin."
+		distance = *d.ClientOrigin
 	}
 	fmt.Fprintf(&b, "<title id=\"title\">%s</title>\n<desc id=\"desc\">One bar for each protocol, directly and through the edge: connect, handshake, first byte, last byte.</desc>\n", html.EscapeString(title))
 	b.WriteString(pictureStyle)
@@ -82,7 +95,7 @@ func (d *rttDocument) picture() []byte {
 	if len(d.Rows) > 0 {
 		size = d.Rows[0].Size
 	}
-	fmt.Fprintf(&b, "<text class=\"faint\" x=\"20\" y=\"54\">An object of %v; %s</text>\n", deploy.Size(size), figures)
+	fmt.Fprintf(&b, "<text class=\"faint\" x=\"20\" y=\"55\">An object of %v. %s</text>\n", deploy.Size(size), figures)
 	legend(&b)
 
 	step := gridStep(distance, end)
@@ -94,25 +107,23 @@ func (d *rttDocument) picture() []byte {
 		fmt.Fprintf(&b, "<text class=\"faint middle\" x=\"%g\" y=\"%d\">%s</text>\n", at(ms), bottom+14, plain(ms))
 	}
 	fmt.Fprintf(&b, "<text class=\"faint end\" x=\"%d\" y=\"%d\">ms</text>\n", pictureWidth-20, bottom+14)
-	fmt.Fprintf(&b, "<text class=\"faint\" x=\"20\" y=\"%d\">bench rtt, %s; %s</text>\n", bottom+36, html.EscapeString(d.Commit), html.EscapeString(d.Machine))
+	fmt.Fprintf(&b, "<text class=\"faint\" x=\"20\" y=\"%d\">bench rtt, %s; %s</text>\n", bottom+38, html.EscapeString(d.Commit), html.EscapeString(d.Machine))
 
-	y, group := pictureTop, ""
-	for i, r := range rows {
-		if r.group() != group {
-			group = r.group()
-			y += pictureHeader
-			fmt.Fprintf(&b, "<text class=\"group\" x=\"20\" y=\"%d\">%s</text>\n", y-10, groupWords[group])
-			n := 1
-			for i+n < len(rows) && rows[i+n].group() == group {
-				n++
-			}
-			for _, ms := range marks {
-				fmt.Fprintf(&b, "<line class=\"grid\" x1=\"%g\" y1=\"%d\" x2=\"%[1]g\" y2=\"%[3]d\"/>\n", at(ms), y-4, y+n*pictureRow-4)
-			}
+	y := pictureTop
+	for i := 0; i < len(rows); y += pictureGap {
+		group := rows[i].Protocol
+		n := 1
+		for i+n < len(rows) && rows[i+n].Protocol == group {
+			n++
 		}
-		fmt.Fprintf(&b, "<text x=\"20\" y=\"%d\">%s</text>\n", y+pictureBar-2, protocolWords[r.Protocol])
-		r.bar(&b, at, y)
-		y += pictureRow
+		for _, ms := range marks {
+			fmt.Fprintf(&b, "<line class=\"grid\" x1=\"%g\" y1=\"%d\" x2=\"%[1]g\" y2=\"%[3]d\"/>\n", at(ms), y-4, y+n*pictureRow-4)
+		}
+		fmt.Fprintf(&b, "<text class=\"group\" x=\"20\" y=\"%d\">%s</text>\n", y+pictureBar-2, protocolWords[group])
+		for ; n > 0; n, i, y = n-1, i+1, y+pictureRow {
+			fmt.Fprintf(&b, "<text x=\"%d\" y=\"%d\">%s</text>\n", pictureCase, y+pictureBar-2, pictureWords[rows[i].group()])
+			rows[i].bar(&b, at, y)
+		}
 	}
 	b.WriteString("</svg>\n")
 	return b.Bytes()
@@ -151,7 +162,11 @@ func (r rttRow) bar(b *bytes.Buffer, at func(float64) float64, y int) {
 			figure += fmt.Sprintf(" · %d near", x.ClientEdge)
 		}
 	}
-	fmt.Fprintf(b, "<text class=\"faint\" x=\"%g\" y=\"%d\">%s</text>\n", at(*r.Last)+6, y+pictureBar-2, figure)
+	class := "figure"
+	if r.Cache == "hit" {
+		class = "figure strong" // what all this is for
+	}
+	fmt.Fprintf(b, "<text class=\"%s\" x=\"%g\" y=\"%d\">%s</text>\n", class, at(*r.Last)+6, y+pictureBar-2, figure)
 }
 
 // legend names the colours.
@@ -161,7 +176,7 @@ func legend(b *bytes.Buffer) {
 		class, word string
 		width       int
 	}{{"connect", "connect (TCP)", 130}, {"handshake", "handshake (TLS, QUIC)", 190}, {"wait", "request to first byte", 180}, {"body", "first to last byte", 0}} {
-		fmt.Fprintf(b, "<rect class=\"%s\" x=\"%d\" y=\"70\" width=\"12\" height=\"12\"/><text x=\"%d\" y=\"81\">%s</text>\n", e.class, x, x+18, e.word)
+		fmt.Fprintf(b, "<rect class=\"%s\" x=\"%d\" y=\"71\" width=\"12\" height=\"12\"/><text x=\"%d\" y=\"82\">%s</text>\n", e.class, x, x+18, e.word)
 		x += e.width
 	}
 }
