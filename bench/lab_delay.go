@@ -63,7 +63,7 @@ func labDelay(ctx context.Context, legs []lab.Leg, program []string, stdout, std
 		}
 	}()
 	if len(program) > 0 {
-		return runProgram(ctx, program, d.Ended(), stdout, stderr)
+		return runProgram(ctx, program, d.Ended(), os.Stdin, stdout, stderr)
 	}
 	for _, leg := range legs {
 		fmt.Fprintf(stdout, "  %-8v is added to a round trip from %s to %v\n", leg.Distance, d.Device(), leg.To)
@@ -78,11 +78,11 @@ func labDelay(ctx context.Context, legs []lab.Leg, program []string, stdout, std
 
 // runProgram runs a program until it ends, ctx does, or what it needs has ended; then it is told to end. Its status is
 // the error's.
-func runProgram(ctx context.Context, program []string, ended <-chan struct{}, stdout, stderr io.Writer) error {
+func runProgram(ctx context.Context, program []string, ended <-chan struct{}, stdin *os.File, stdout, stderr io.Writer) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	c := exec.CommandContext(ctx, program[0], program[1:]...)
-	c.Stdin, c.Stdout, c.Stderr = os.Stdin, stdout, stderr
+	c.Stdin, c.Stdout, c.Stderr = stdin, stdout, stderr
 	c.Cancel = func() error { return c.Process.Signal(syscall.SIGTERM) }
 	c.WaitDelay = time.Minute
 	c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -90,7 +90,7 @@ func runProgram(ctx context.Context, program []string, ended <-chan struct{}, st
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	if err := c.Start(); err != nil {
-		return err
+		return fmt.Errorf("start the program behind --: %w", err)
 	}
 	done := make(chan struct{})
 	watched := make(chan struct{})

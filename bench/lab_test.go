@@ -2,6 +2,10 @@ package main
 
 import (
 	"bytes"
+	"context"
+	"errors"
+	"io"
+	"os"
 	"strings"
 	"testing"
 )
@@ -32,5 +36,45 @@ func TestLabCalls(t *testing.T) {
 		if status != exitUsage || strings.Count(stderr.String(), "\n") != 1 || !strings.Contains(stderr.String(), want) {
 			t.Errorf("bench %s: status %d, %q", call, status, &stderr)
 		}
+	}
+}
+
+// The status of a program that runs with a delay is the command's, and it ends with what it needs.
+func TestRunProgram(t *testing.T) {
+	never, ended := make(chan struct{}), make(chan struct{})
+	close(ended)
+	stopped, stop := context.WithCancel(t.Context())
+	stop()
+	for _, c := range []struct {
+		ctx   context.Context
+		ended chan struct{}
+		line  string
+		want  error
+	}{
+		{t.Context(), never, "echo said", nil},
+		{t.Context(), never, "exit 7", exitError(7)},
+		{t.Context(), never, "kill -9 $$", exitError(exitWrong)},
+		{t.Context(), ended, "read never", exitError(exitWrong)},
+	} {
+		var stdout, stderr bytes.Buffer
+		nothing, w, err := os.Pipe() // nothing ever comes
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = runProgram(c.ctx, []string{"sh", "-c", c.line}, c.ended, nothing, &stdout, &stderr)
+		nothing.Close()
+		w.Close()
+		if !errors.Is(err, c.want) && err != c.want {
+			t.Errorf("%s: %v, want %v; %s", c.line, err, c.want, &stderr)
+		}
+		if c.want == nil && stdout.String() != "said\n" {
+			t.Errorf("%s: wrote %q", c.line, &stdout)
+		}
+	}
+	if err := runProgram(stopped, []string{"sh", "-c", "exit 0"}, never, os.Stdin, io.Discard, io.Discard); err == nil {
+		t.Error("a program was started after the end")
+	}
+	if err := runProgram(t.Context(), []string{"/nowhere/program"}, never, os.Stdin, io.Discard, io.Discard); err == nil || !strings.Contains(err.Error(), "/nowhere/program") {
+		t.Errorf("no such program: %v", err)
 	}
 }

@@ -52,7 +52,13 @@ func StartDelay(legs []Leg) (_ *Delay, err error) {
 		}
 	}()
 	source, err := d.check(legs)
-	if err != nil {
+	if err == nil {
+		err = d.filtered()
+	}
+	switch {
+	case errors.Is(err, ErrUnavailable):
+		return nil, err
+	case err != nil:
 		return nil, fmt.Errorf("lab: %w", err)
 	}
 	if err := d.open(); err != nil {
@@ -99,7 +105,7 @@ func (d *Delay) check(legs []Leg) (source netip.Addr, err error) {
 		// All of the distance lies on this direction, and a pipe takes half of what it is told.
 		d.pipes[leg.To.As4()] = newPipe(Conditions{Distance: 2 * leg.Distance}, 1, 0)
 	}
-	return source, d.filtered()
+	return source, nil
 }
 
 // way is the address and the device that packets to an address leave by.
