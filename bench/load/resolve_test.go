@@ -78,7 +78,7 @@ func TestResolve(t *testing.T) {
 		"https://[2001:db8::1]/":     "[2001:db8::1]:443",
 		"https://none.test/":         "no such host",
 		"https://other.test/":        "it answers REFUSED",
-		"https://empty.test/":        "it has none",
+		"https://empty.test/":        "no such host",
 		"https://silent.test/":       "no answer",
 		"https://localhost:70000/":   "port 70000",
 	} {
