@@ -11,12 +11,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// StartOn starts a program on one core: it sees no other, and it ends with us, however we end.
+// StartOn starts a program on one core: it sees no other, and it ends with us, however we end, or is sent the Pdeathsig that it
+// was given before.
 func StartOn(cmd *exec.Cmd, core int) error {
 	if cmd.SysProcAttr == nil {
 		cmd.SysProcAttr = &syscall.SysProcAttr{}
 	}
-	cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
+	if cmd.SysProcAttr.Pdeathsig == 0 {
+		cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
+	}
 	// A child has the cores of the thread that started it, from its first instruction.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
