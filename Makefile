@@ -50,6 +50,7 @@ bench: bin/hither bin/bench bin/lab.test ## what must hold with a clock, by hand
 	bin/bench dns peers --readme bench/README.md
 	@if [ -n "$(strip $(TRACES))" ]; then set -x; bin/bench trace --readme bench/README.md --svg bench/trace.svg $(TRACES); \
 	else echo "bench trace: skipped, as there is no trace; name files with lines of time,key,size: make bench TRACES='a.csv.gz b.csv'"; fi
+	bin/bench peers --readme bench/README.md
 
 image: ## the container images `hither` and `hither-bench`, for deploy/compose with HITHER_TARGET=prebuilt
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.commit=$(COMMIT)' -o bin/image/ ./deploy/hither ./bench

@@ -17,6 +17,8 @@ import (
 type process struct {
 	Name string // of the program
 
+	patience time.Duration // how long it may take to end; 0 is stopTime
+
 	cmd   *exec.Cmd
 	ended chan struct{}
 	words tail
@@ -32,8 +34,13 @@ const startTime = time.Minute
 // start runs a program on a core, and returns once ready says that it answers. Where that does not come to be, it is ended.
 func (p *process) start(ctx context.Context, core int, cmd *exec.Cmd, ready func(context.Context) bool) error {
 	p.cmd, p.ended = cmd, make(chan struct{})
-	cmd.Stdout, cmd.Stderr = &p.words, &p.words
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is for us to hand on
+	if cmd.Stderr = &p.words; cmd.Stdout == nil {
+		cmd.Stdout = &p.words
+	}
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = &syscall.SysProcAttr{}
+	}
+	cmd.SysProcAttr.Setpgid = true // Ctrl-C is for us to hand on
 	if err := load.StartOn(cmd, core); err != nil {
 		return fmt.Errorf("peers: start %s: %w", cmd.Path, err)
 	}
@@ -76,9 +83,13 @@ const stopTime = 5 * time.Second
 // Stop ends the server; it has ended when Stop returns.
 func (p *process) Stop() {
 	p.cmd.Process.Signal(syscall.SIGTERM)
+	patience := p.patience
+	if patience == 0 {
+		patience = stopTime
+	}
 	select {
 	case <-p.ended:
-	case <-time.After(stopTime):
+	case <-time.After(patience):
 		p.cmd.Process.Kill()
 		<-p.ended
 	}

@@ -12,6 +12,8 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -62,6 +64,22 @@ func NewObjects() *Objects {
 
 // Body is object n of a size, 0 <= n < MaxObjects. It is not to be changed.
 func (o *Objects) Body(s Size, n int) []byte { return o.noise[n*step:][:s.Bytes] }
+
+// Write writes the first objects of a size as files of a folder, by their paths: for what serves files.
+func (o *Objects) Write(folder string, s Size, n int) error {
+	for i := range n {
+		name := filepath.Join(folder, s.Path(i, true))
+		if i == 0 {
+			if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
+				return fmt.Errorf("upstream: write objects: %w", err)
+			}
+		}
+		if err := os.WriteFile(name, o.Body(s, i), 0o600); err != nil {
+			return fmt.Errorf("upstream: write objects: %w", err)
+		}
+	}
+	return nil
+}
 
 // find is the object of a path.
 func (o *Objects) find(path string) (s Size, n int, store, ok bool) {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 )
@@ -111,5 +112,22 @@ func TestCountFails(t *testing.T) {
 	}
 	if err := Serve(t.Context(), l, http.NotFoundHandler()); err == nil {
 		t.Error("served on a listener that is closed")
+	}
+}
+
+func TestWrite(t *testing.T) {
+	dir := t.TempDir()
+	for _, s := range Sizes() {
+		if err := NewObjects().Write(dir, s, 3); err != nil {
+			t.Fatal(err)
+		}
+		for n := range 3 {
+			if got, err := os.ReadFile(dir + s.Path(n, true)); err != nil || !bytes.Equal(got, NewObjects().Body(s, n)) {
+				t.Errorf("%s: %d bytes, %v", s.Path(n, true), len(got), err)
+			}
+		}
+	}
+	if err := NewObjects().Write("/dev/null/x", Sizes()[0], 1); err == nil {
+		t.Error("written where nothing can be")
 	}
 }
