@@ -22,8 +22,8 @@ func lifetime(status int, h http.Header, c Control, received time.Time) (d time.
 	}
 	date := dateOf(h, received)
 	if lines := h["Expires"]; len(lines) > 0 {
-		at, err := http.ParseTime(lines[0])
-		if err != nil || !at.After(date) { // "0" and the like: already expired (section 5.3)
+		at, ok := parseDate(lines[0], received)
+		if !ok || !at.After(date) { // "0" and the like: already expired (section 5.3)
 			return 0, true
 		}
 		return at.Sub(date), true
@@ -31,8 +31,8 @@ func lifetime(status int, h http.Header, c Control, received time.Time) (d time.
 	if !heuristic[status] && !c.Public {
 		return 0, false
 	}
-	modified, err := http.ParseTime(h.Get("Last-Modified"))
-	if err != nil || !modified.Before(date) {
+	modified, ok := parseDate(h.Get("Last-Modified"), received)
+	if !ok || !modified.Before(date) {
 		return 0, false
 	}
 	return min(date.Sub(modified)/10, heuristicMost), false
@@ -72,7 +72,7 @@ func initialAge(h http.Header, request, received time.Time) time.Duration {
 // dateOf returns the Date field, or the time of receipt where there is none or it
 // cannot be read (RFC 9110 section 6.6.1).
 func dateOf(h http.Header, received time.Time) time.Time {
-	if t, err := http.ParseTime(h.Get("Date")); err == nil {
+	if t, ok := parseDate(h.Get("Date"), received); ok {
 		return t
 	}
 	return received

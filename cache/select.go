@@ -70,14 +70,14 @@ func (o *Object) notModified(request FieldReader) bool {
 	if len(lines) != 1 {
 		return false
 	}
-	since, err := http.ParseTime(lines[0])
-	if err != nil {
+	since, ok := parseDate(lines[0], o.Received)
+	if !ok {
 		return false
 	}
 	// Without Last-Modified the Date, else the time of receipt (RFC 9111 section 4.3.2).
 	modified := o.Received.Truncate(time.Second)
 	for _, name := range [...]string{"Last-Modified", "Date"} {
-		if t, err := http.ParseTime(o.Fields.Get(name)); err == nil {
+		if t, ok := parseDate(o.Fields.Get(name), o.Received); ok {
 			modified = t
 			break
 		}
@@ -100,12 +100,12 @@ func (o *Object) ifRange(request FieldReader) bool {
 		return want == o.Fields.Get("Etag")
 	}
 	modified := o.Fields.Get("Last-Modified")
-	at, err := http.ParseTime(modified)
-	if err != nil || modified != want {
+	at, ok := parseDate(modified, o.Received)
+	if !ok || modified != want {
 		return false
 	}
-	date, err := http.ParseTime(o.Fields.Get("Date"))
-	return err == nil && date.Sub(at) >= time.Second // RFC 9110 section 8.8.2.2
+	date, ok := parseDate(o.Fields.Get("Date"), o.Received)
+	return ok && date.Sub(at) >= time.Second // RFC 9110 section 8.8.2.2
 }
 
 // entityTags yields the entity-tags of an If-None-Match line; it stops where the line
