@@ -16,8 +16,8 @@ type Policy struct {
 	WhileRevalidate, IfError time.Duration
 
 	// TTL, where set, replaces the lifetime that the response's fields give, unless the
-	// response is an error other than 404 and 410: what one malformed request provoked
-	// is not to be everybody's answer for so long. It does not make a response storable
+	// response is an error other than 404 and 410, or of a status that has no meaning for a cache
+	// (202): what one malformed request provoked is not to be everybody's answer for so long. It does not make a response storable
 	// that may not be stored.
 	TTL *time.Duration
 
@@ -33,13 +33,13 @@ func (p Policy) refuses(request FieldReader, h http.Header, status int, c Contro
 	vary, star := varyNames(h)
 	asked := ParseControl(request.Values("Cache-Control"))
 	switch {
-	case c.NoStore || asked.NoStore:
+	case asked.NoStore, c.NoStore && !(c.MustUnderstand && understood[status]): // section 5.2.2.3
 		return ReasonNoStore
 	case c.Private:
 		return ReasonPrivate
-	case status == http.StatusPartialContent || status == http.StatusRequestedRangeNotSatisfiable:
-		return ReasonRange
-	case !understood[status]:
+	case neverStored[status] != "":
+		return neverStored[status]
+	case c.MustUnderstand && !understood[status]:
 		return ReasonStatus
 	case len(request.Values("Authorization")) > 0 && !c.Public && !c.MustRevalidate && !c.SMaxAge.Set: // section 3.5
 		return ReasonAuthorization
@@ -54,7 +54,7 @@ func (p Policy) refuses(request FieldReader, h http.Header, status int, c Contro
 // admit makes the object, without its body, that a response's field section will be
 // stored as, or tells why it will not be. h is the end-to-end part of the fields.
 func (p Policy) admit(k Key, request FieldReader, status int, h http.Header, sent, received time.Time) (*Object, Reason) {
-	c := ParseControl(h["Cache-Control"])
+	c := controlOf(h)
 	if why := p.refuses(request, h, status, c); why != "" {
 		return nil, why
 	}
@@ -82,7 +82,7 @@ func (o *Object) Shareable() bool { return !o.NoCache && o.Lifetime > o.Age }
 // named by either.
 func (p Policy) judge(o *Object, h http.Header, c Control) (explicit bool) {
 	o.Lifetime, explicit = lifetime(o.Status, h, c, o.Received)
-	if p.TTL != nil && (o.Status < 400 || o.Status == http.StatusNotFound || o.Status == http.StatusGone) {
+	if p.TTL != nil && (understood[o.Status] && o.Status < 400 || o.Status == http.StatusNotFound || o.Status == http.StatusGone) {
 		o.Lifetime, explicit = o.Age+*p.TTL, true
 	}
 	o.WhileRevalidate, o.IfError = 0, 0

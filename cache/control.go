@@ -16,7 +16,11 @@ const maxDelta = 1<<31 - 1
 type Control struct {
 	NoStore, NoCache, Private, Public bool
 	MustRevalidate, ProxyRevalidate   bool
+	MustUnderstand                    bool
 	OnlyIfCached                      bool // of a request
+
+	// Targeted: these come from a field for caches like this one, so that Expires means nothing (RFC 9213 section 2.2).
+	Targeted bool
 
 	MaxAge, SMaxAge          Delta
 	WhileRevalidate, IfError Delta
@@ -60,6 +64,8 @@ func (c *Control) apply(name, arg string, hasArg bool) {
 		c.MustRevalidate = true
 	case "proxy-revalidate":
 		c.ProxyRevalidate = true
+	case "must-understand":
+		c.MustUnderstand = true
 	case "only-if-cached":
 		c.OnlyIfCached = true
 	case "max-age":
@@ -70,6 +76,21 @@ func (c *Control) apply(name, arg string, hasArg bool) {
 		c.WhileRevalidate.first(arg, hasArg)
 	case "stale-if-error":
 		c.IfError.first(arg, hasArg)
+	}
+}
+
+// applyDelta is apply for an argument that has been read.
+func (c *Control) applyDelta(name string, seconds int64) {
+	d := Delta{Set: true, Seconds: seconds}
+	switch name {
+	case "max-age":
+		c.MaxAge = d
+	case "s-maxage":
+		c.SMaxAge = d
+	case "stale-while-revalidate":
+		c.WhileRevalidate = d
+	case "stale-if-error":
+		c.IfError = d
 	}
 }
 

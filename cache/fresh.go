@@ -21,7 +21,7 @@ func lifetime(status int, h http.Header, c Control, received time.Time) (d time.
 		return c.MaxAge.Duration(), true
 	}
 	date := dateOf(h, received)
-	if lines := h["Expires"]; len(lines) > 0 {
+	if lines := h["Expires"]; len(lines) > 0 && !c.Targeted {
 		at, ok := parseDate(lines[0], received)
 		if !ok || !at.After(date) { // "0" and the like: already expired (section 5.3)
 			return 0, true
@@ -42,11 +42,21 @@ func lifetime(status int, h http.Header, c Control, received time.Time) (d time.
 // freshness (RFC 9110 section 15.1), less 206, which is not stored.
 var heuristic = map[int]bool{200: true, 203: true, 204: true, 300: true, 301: true, 308: true, 404: true, 405: true, 410: true, 414: true, 501: true}
 
-// understood lists the final statuses whose responses are stored (RFC 9111 section 3):
-// those whose meaning for a cache is the general one.
+// understood lists the statuses of which we know all that they ask of a cache (RFC 9111 section 5.2.2.3): those whose
+// meaning for a cache is the general one.
 var understood = map[int]bool{
 	200: true, 203: true, 204: true, 300: true, 301: true, 302: true, 303: true, 307: true, 308: true,
 	400: true, 403: true, 404: true, 405: true, 410: true, 414: true, 451: true, 500: true, 501: true, 502: true, 503: true, 504: true,
+}
+
+// neverStored lists the statuses whose responses are about one request alone, or say so: RFC 9110 section 15.3.7 (206 is
+// a part), 15.5.17 (416 is about a part), 15.5.20 (421), RFC 8470 section 5.2 (425), RFC 6585 sections 3 to 6 (428, 429,
+// 431, 511). 304 selects what is stored, and is none itself.
+var neverStored = map[int]Reason{
+	http.StatusPartialContent: ReasonRange, http.StatusRequestedRangeNotSatisfiable: ReasonRange,
+	http.StatusNotModified: ReasonStatus, http.StatusMisdirectedRequest: ReasonStatus, http.StatusTooEarly: ReasonStatus,
+	http.StatusPreconditionRequired: ReasonStatus, http.StatusTooManyRequests: ReasonStatus,
+	http.StatusRequestHeaderFieldsTooLarge: ReasonStatus, http.StatusNetworkAuthenticationRequired: ReasonStatus,
 }
 
 // maxAge bounds every age, so that sums of a false Date's age and a long storage time

@@ -28,7 +28,7 @@ func (p Policy) refresh(o *Object, request FieldReader, fresh http.Header, sent,
 			stored[name] = values
 		}
 	}
-	c := ParseControl(stored["Cache-Control"])
+	c := controlOf(stored)
 	next := &Object{Key: o.Key, Status: o.Status, Body: o.Body, Request: sent, Received: received, NoCache: c.NoCache}
 	next.Age = initialAge(stored, sent, received)
 	p.judge(next, stored, c)
