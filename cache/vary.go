@@ -33,39 +33,65 @@ func varyNames(h http.Header) (names []string, star bool) {
 }
 
 // variant returns the Vary part of the key under which the signpost's response for
-// this request lies: its epoch, then each field's combined value, told from absence.
-// Several lines count as one with commas between (RFC 9110 section 5.3).
+// this request lies: its epoch, then each field's value, told from absence, and written so that values of one meaning are
+// one (RFC 9111 section 4.1). Several lines count as one with commas between (RFC 9110 section 5.3).
 func variant(signpost *Object, request FieldReader) string {
 	b := make([]byte, 0, 64)
 	b = strconv.AppendUint(b, signpost.Epoch, 36)
 	for _, name := range signpost.Vary {
 		b = append(b, '\n')
-		for i, line := range request.Values(name) {
-			if i == 0 {
-				b = append(b, '=')
-			} else {
+		lines := request.Values(name)
+		if len(lines) == 0 {
+			continue
+		}
+		b = append(b, '=')
+		switch name {
+		case "Accept-Encoding", "Accept-Language":
+			if canonical, ok := appendPreferences(b, lines); ok {
+				b = canonical
+				continue
+			}
+		}
+		for i, line := range lines {
+			if i > 0 {
 				b = append(b, ',')
 			}
-			b = appendFolded(b, name, line)
+			b = appendFolded(b, line)
 		}
 	}
 	return string(b)
 }
 
-// appendFolded appends a field line without the white space around its commas where that
-// changes no meaning (RFC 9111 section 4.1): in the lists of the Accept fields, outside of
-// quoted-strings. In others, as in a User-Agent's comment, it may be part of the value.
-func appendFolded(b []byte, name, line string) []byte {
-	if !strings.HasPrefix(name, "Accept") || strings.Contains(line, `"`) {
-		return append(b, trim(line)...)
-	}
-	first := true
-	for member := range strings.SplitSeq(line, ",") {
-		if !first {
-			b = append(b, ',')
+// appendFolded appends a field line without the white space around the commas that separate members (RFC 9111 section
+// 4.1). Inside of a quoted-string or a comment, as in a User-Agent, it is part of the value.
+func appendFolded(b []byte, line string) []byte {
+	line = trim(line)
+	quoted, depth := false, 0
+	begin := len(b)
+	for i := 0; i < len(line); i++ {
+		c := line[i]
+		switch {
+		case c == '\\' && (quoted || depth > 0) && i+1 < len(line):
+			b = append(b, c)
+			i++
+			c = line[i]
+		case quoted:
+			quoted = c != '"'
+		case c == '"' && depth == 0:
+			quoted = true
+		case c == '(':
+			depth++
+		case c == ')' && depth > 0:
+			depth--
+		case c == ',' && depth == 0:
+			for len(b) > begin && (b[len(b)-1] == ' ' || b[len(b)-1] == '\t') {
+				b = b[:len(b)-1]
+			}
+			for i+1 < len(line) && (line[i+1] == ' ' || line[i+1] == '\t') {
+				i++
+			}
 		}
-		b = append(b, trim(member)...)
-		first = false
+		b = append(b, c)
 	}
 	return b
 }
