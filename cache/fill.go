@@ -26,6 +26,8 @@ type Want struct {
 	// Solo: neither join another request's fill nor let others join. What comes is
 	// stored like any, but a response that cannot be is no word about the key.
 	Solo bool
+	// Sent is when the request went to the origin that Fetch does not send; zero where it does.
+	Sent time.Time
 }
 
 // Errors of a fill that are not the origin connection's own.
@@ -161,7 +163,9 @@ func (c *Cache) Join(ctx context.Context, want Want) *Reader {
 // run is the fill's own goroutine: ask, judge the field section, take the body.
 func (f *Fill) run(ctx context.Context) {
 	defer f.rescue()
-	f.start = f.c.now()
+	if f.start = f.want.Sent; f.start.IsZero() {
+		f.start = f.c.now()
+	}
 	resp, err := f.ask(ctx)
 	if err != nil {
 		f.fail(err)

@@ -38,6 +38,12 @@ func lifetime(status int, h http.Header, c Control, received time.Time) (d time.
 	return min(date.Sub(modified)/10, heuristicMost), false
 }
 
+// NamesLifetime reports whether a response's fields say for how long it is fresh: the lifetime is no guess.
+func NamesLifetime(h http.Header) bool {
+	c := controlOf(h)
+	return c.SMaxAge.Set || c.MaxAge.Set || len(h["Expires"]) > 0 && !c.Targeted
+}
+
 // heuristic lists the statuses whose responses may be reused without explicit
 // freshness (RFC 9110 section 15.1), less 206, which is not stored.
 var heuristic = map[int]bool{200: true, 203: true, 204: true, 300: true, 301: true, 308: true, 404: true, 405: true, 410: true, 414: true, 501: true}

@@ -129,7 +129,7 @@ func (p *Proxy) follow(x *Exchange, pl plan, look cache.Look, r *cache.Reader) f
 		fresh := cache.Look{Object: head.Object, Age: head.Age, TTL: head.Object.Lifetime - head.Age}
 		p.serve(x, pl.served(view{x.r}, fresh), cache.Revalidated, x.Reason)
 	case cache.Streaming:
-		p.stream(x, r, head)
+		p.stream(x, r, head, head.Object.Select(x.Method, view{x.r}, head.Length))
 	}
 	return answered
 }
@@ -143,11 +143,10 @@ func (p *Proxy) standIn(x *Exchange, pl plan, look cache.Look, fault error) {
 	p.serve(x, pl.served(view{x.r}, look), cache.Stale, x.Reason)
 }
 
-// stream answers from a response that is still arriving.
-func (p *Proxy) stream(x *Exchange, r *cache.Reader, head cache.Head) {
+// stream answers with a part of a response that is still arriving.
+func (p *Proxy) stream(x *Exchange, r *cache.Reader, head cache.Head, s cache.Selection) {
 	o := head.Object
 	x.upstream = o.Status
-	s := o.Select(x.Method, view{x.r}, head.Length)
 	x.Status = s.Status
 	h := x.w.Header()
 	o.Fields.CopyTo(h)

@@ -49,10 +49,14 @@ func (p *Proxy) forward(x *Exchange, pl plan, verdict cache.Verdict, why cache.R
 		return
 	}
 	defer resp.Body.Close()
-	if !safe(x.Method) && resp.StatusCode < 400 {
-		p.cache.Invalidate(pl.key) // RFC 9111 section 4.4
-	}
 	resp.Header = p.responseFields(resp)
+	if !safe(x.Method) && resp.StatusCode < 400 {
+		p.invalidate(x, pl, resp.Header)
+	}
+	if p.forGet(x, pl, resp) {
+		p.keep(x, pl, resp, sent)
+		return
+	}
 	p.relay(x, resp)
 }
 

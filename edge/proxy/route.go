@@ -138,16 +138,13 @@ func (p *Proxy) planFor(v RequestView) (plan, error) {
 		target = "*"
 	}
 	asked := target
-	for i := range site.Rules {
-		if rule := &site.Rules[i]; rule.matches(target) {
-			target = rule.Query.apply(target)
-			if rule.TTL != nil {
-				pl.policy.TTL = rule.TTL
-			}
-			if rule.Bypass && pl.bypass == "" {
-				pl.bypass = cache.ReasonRule
-			}
-			break
+	if rule := site.rule(target); rule != nil {
+		target = rule.Query.apply(target)
+		if rule.TTL != nil {
+			pl.policy.TTL = rule.TTL
+		}
+		if rule.Bypass && pl.bypass == "" {
+			pl.bypass = cache.ReasonRule
 		}
 	}
 	switch {
@@ -162,16 +159,35 @@ func (p *Proxy) planFor(v RequestView) (plan, error) {
 	if pl.target = target; pl.bypass != "" {
 		pl.target = asked
 	}
-	pl.key = cache.Key{Site: site.Name, Class: cache.ClassGet, Path: target}
+	pl.key = site.key(target, v.Secure())
 	pl.policy.Opaque = opaqueMerged
 	if !site.MergeSchemes {
 		pl.policy.Opaque = opaque
-		pl.key.Scheme = "http"
-		if v.Secure() {
-			pl.key.Scheme = "https"
-		}
 	}
 	return pl, nil
+}
+
+// rule is the one that applies to a normalised target, or nil.
+func (s *Site) rule(target string) *Rule {
+	for i := range s.Rules {
+		if s.Rules[i].matches(target) {
+			return &s.Rules[i]
+		}
+	}
+	return nil
+}
+
+// key is the primary key of a normalised target whose query the site's rule has been applied to.
+func (s *Site) key(target string, secure bool) cache.Key {
+	k := cache.Key{Site: s.Name, Class: cache.ClassGet, Path: target}
+	switch {
+	case s.MergeSchemes:
+	case secure:
+		k.Scheme = "https"
+	default:
+		k.Scheme = "http"
+	}
+	return k
 }
 
 // route is planFor with the exchange told.
