@@ -103,9 +103,13 @@ func (l Look) within(window time.Duration) bool {
 // Look finds what is stored for the primary key k and a request with these fields.
 func (c *Cache) Look(k Key, request FieldReader, now time.Time) Look {
 	o := c.store.Get(k)
-	if o != nil && o.Kind == Signpost {
-		k.Vary = variant(o, request)
-		o = c.store.Get(k)
+	if post := o; o != nil && o.Kind == Signpost {
+		k.Vary = variant(post, request)
+		if o = c.store.Get(k); o == nil {
+			if l := c.inLanguage(k, post, request, now); l.Object != nil {
+				return l
+			}
+		}
 	}
 	l := Look{Key: k}
 	switch {

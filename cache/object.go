@@ -17,6 +17,8 @@ const (
 	// Pass marks a key whose last response could not be reused, so that requests
 	// for it do not queue behind one another (hit-for-miss).
 	Pass
+	// Language leads from the language that requests want most to the variant that is in it.
+	Language
 )
 
 // An Object is what a [Store] keeps under one key. It is shared by all its readers
@@ -41,7 +43,7 @@ type Object struct {
 	WhileRevalidate, IfError time.Duration
 
 	// Vary are the request field names, canonical and sorted, that choose the
-	// variant: set on a Signpost. Epoch makes the variants' keys of one Signpost
+	// variant: set on a Signpost. On a Language it is the variant. Epoch makes the variants' keys of one Signpost
 	// unlike those of an earlier one, so that removing the Signpost removes them all.
 	Vary  []string
 	Epoch uint64

@@ -17,30 +17,15 @@ type preference struct {
 }
 
 // appendPreferences appends the lists of Accept-Encoding or Accept-Language lines so that those of one meaning are one
-// string: names in lower case (RFC 9110 sections 8.4.1 and 12.5.4), weights without what does not count (section 12.4.2),
-// the most wanted first and equals by name, each once. The order of members says nothing: only weights do. ok is
-// false where a line is not as the RFC has it, and b is as it was.
+// string: see parsePreferences. Weights are without what does not count (RFC 9110 section 12.4.2). ok is false where a line
+// is not as the RFC has it, and b is as it was.
 func appendPreferences(b []byte, lines []string) (canonical []byte, ok bool) {
-	var list [mostPreferences]preference
-	n := 0
-	for _, line := range lines {
-		for member := range strings.SplitSeq(line, ",") {
-			if member = trim(member); member == "" {
-				continue
-			}
-			p, ok := parsePreference(member)
-			if !ok || n == len(list) {
-				return b, false
-			}
-			list[n] = p
-			n++
-		}
+	var room [mostPreferences]preference
+	list, ok := parsePreferences(lines, &room)
+	if !ok {
+		return b, false
 	}
-	sorted := list[:n]
-	slices.SortFunc(sorted, func(a, b preference) int {
-		return cmp.Or(cmp.Compare(b.weight, a.weight), cmp.Compare(a.name, b.name))
-	})
-	for i, p := range slices.Compact(sorted) {
+	for i, p := range list {
 		if i > 0 {
 			b = append(b, ',')
 		}
@@ -50,6 +35,31 @@ func appendPreferences(b []byte, lines []string) (canonical []byte, ok bool) {
 		}
 	}
 	return b, true
+}
+
+// parsePreferences reads the lists of Accept-Encoding or Accept-Language lines into room: names in lower case (RFC 9110
+// sections 8.4.1 and 12.5.4), the most wanted first and equals by name, each once. The order of members says nothing: only
+// weights do. ok is false where a line is not as the RFC has it, or there are too many members.
+func parsePreferences(lines []string, room *[mostPreferences]preference) (list []preference, ok bool) {
+	n := 0
+	for _, line := range lines {
+		for member := range strings.SplitSeq(line, ",") {
+			if member = trim(member); member == "" {
+				continue
+			}
+			p, ok := parsePreference(member)
+			if !ok || n == len(room) {
+				return nil, false
+			}
+			room[n] = p
+			n++
+		}
+	}
+	list = room[:n]
+	slices.SortFunc(list, func(a, b preference) int {
+		return cmp.Or(cmp.Compare(b.weight, a.weight), cmp.Compare(a.name, b.name))
+	})
+	return slices.Compact(list), true
 }
 
 // parsePreference reads `name [;q=weight]`.

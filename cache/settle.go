@@ -173,6 +173,9 @@ func (f *Fill) land(o *Object) {
 	defer c.mu.Unlock()
 	if o != nil && !f.gone && !c.newer(o) {
 		c.store.Put(o)
+		if l := languageOf(o, f.signpost, f.want.Request); l != nil {
+			c.store.Put(l)
+		}
 	}
 	if c.flights[f.key] == f {
 		delete(c.flights, f.key)

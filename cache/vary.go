@@ -36,17 +36,28 @@ func varyNames(h http.Header) (names []string, star bool) {
 // this request lies: its epoch, then each field's value, told from absence, and written so that values of one meaning are
 // one (RFC 9111 section 4.1). Several lines count as one with commas between (RFC 9110 section 5.3).
 func variant(signpost *Object, request FieldReader) string {
+	return variantIn(signpost, request, "")
+}
+
+// variantIn is variant for a request of which it is only known, and where language is not "" only matters, that it wants
+// that language most.
+func variantIn(signpost *Object, request FieldReader, language string) string {
 	b := make([]byte, 0, 64)
 	b = strconv.AppendUint(b, signpost.Epoch, 36)
 	for _, name := range signpost.Vary {
 		b = append(b, '\n')
 		lines := request.Values(name)
+		if name == acceptLanguage && language != "" {
+			b = append(b, '~') // no list of languages begins so
+			b = append(b, language...)
+			continue
+		}
 		if len(lines) == 0 {
 			continue
 		}
 		b = append(b, '=')
 		switch name {
-		case "Accept-Encoding", "Accept-Language":
+		case "Accept-Encoding", acceptLanguage:
 			if canonical, ok := appendPreferences(b, lines); ok {
 				b = canonical
 				continue
