@@ -1,8 +1,10 @@
 package cache
 
 import (
+	"maps"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -55,6 +57,7 @@ func (p Policy) refuses(request FieldReader, h http.Header, status int, c Contro
 // stored as, or tells why it will not be. h is the end-to-end part of the fields.
 func (p Policy) admit(k Key, request FieldReader, status int, h http.Header, sent, received time.Time) (*Object, Reason) {
 	c := controlOf(h)
+	h = c.shared(h)
 	if why := p.refuses(request, h, status, c); why != "" {
 		return nil, why
 	}
@@ -124,4 +127,31 @@ func storedFields(h http.Header, received time.Time) Fields {
 
 func hasValidator(h http.Header) bool {
 	return h.Get("Etag") != "" || h.Get("Last-Modified") != ""
+}
+
+// shared returns the fields of h that are for others as well. Those by which the response is chosen and judged always are.
+func (c Control) shared(h http.Header) http.Header {
+	if c.Without == "" {
+		return h
+	}
+	h = maps.Clone(h)
+	for name := range strings.SplitSeq(c.Without, ",") {
+		switch name {
+		case "Vary", "Cache-Control", "Date", "Age":
+		default:
+			delete(h, name)
+		}
+	}
+	return h
+}
+
+// own is o for the request whose answer it is, with the fields that are for that alone; o itself where there are none.
+func (o *Object) own(h http.Header) *Object {
+	if o == nil || controlOf(h).Without == "" {
+		return o
+	}
+	return &Object{
+		Key: o.Key, Status: o.Status, Fields: storedFields(h, o.Received), Body: o.Body, Request: o.Request, Received: o.Received,
+		Age: o.Age, Lifetime: o.Lifetime, NoCache: o.NoCache, WhileRevalidate: o.WhileRevalidate, IfError: o.IfError,
+	}
 }

@@ -1,8 +1,11 @@
 package cache
 
 import (
+	"net/http"
 	"strings"
 	"time"
+
+	"golang.org/x/net/http/httpguts"
 )
 
 // maxDelta is the largest delta-seconds value that is told from its overflow
@@ -17,7 +20,13 @@ type Control struct {
 	NoStore, NoCache, Private, Public bool
 	MustRevalidate, ProxyRevalidate   bool
 	MustUnderstand                    bool
-	OnlyIfCached                      bool // of a request
+
+	// Without names the fields that are not for others, canonical and with commas between: what private and no-cache
+	// are qualified with. The latter might be reused after a validation (sections 5.2.2.4 and 5.2.2.7); dropping them is simpler, and
+	// as right.
+	Without string
+
+	OnlyIfCached bool // of a request
 
 	// Targeted: these come from a field for caches like this one, so that Expires means nothing (RFC 9213 section 2.2).
 	Targeted bool
@@ -55,9 +64,9 @@ func (c *Control) apply(name, arg string, hasArg bool) {
 	case "no-store":
 		c.NoStore = true
 	case "no-cache":
-		c.NoCache = true
+		c.NoCache = !c.qualified(arg) || c.NoCache
 	case "private":
-		c.Private = true
+		c.Private = !c.qualified(arg) || c.Private
 	case "public":
 		c.Public = true
 	case "must-revalidate":
@@ -77,6 +86,29 @@ func (c *Control) apply(name, arg string, hasArg bool) {
 	case "stale-if-error":
 		c.IfError.first(arg, hasArg)
 	}
+}
+
+// qualified notes the fields that a directive names, and reports whether it is about these alone. What is no list of field names is
+// no qualification, and the directive then about all of the response.
+func (c *Control) qualified(arg string) bool {
+	var names []string
+	for name := range strings.SplitSeq(arg, ",") {
+		if name = trim(name); name == "" {
+			continue
+		}
+		if !httpguts.ValidHeaderFieldName(name) {
+			return false
+		}
+		names = append(names, http.CanonicalHeaderKey(name))
+	}
+	if len(names) == 0 {
+		return false
+	}
+	if c.Without != "" {
+		names = append(names, c.Without)
+	}
+	c.Without = strings.Join(names, ",")
+	return true
 }
 
 // applyDelta is apply for an argument that has been read.

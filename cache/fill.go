@@ -95,6 +95,7 @@ type Fill struct {
 	interim  []interim
 	state    State
 	object   *Object        // Streaming: without body; Refreshed: whole
+	mine     *Object        // the same for the leader, with the fields that are for it alone
 	signpost *Object        // where the object varies
 	response *http.Response // Alone: the leader's, until it closes
 	reason   Reason         // why it is Alone, or not kept
@@ -240,8 +241,8 @@ func (f *Fill) ask(ctx context.Context) (*http.Response, error) {
 			return nil, ErrNotModified
 		}
 		received := f.c.now()
-		if o, why := f.want.Policy.refresh(stale, f.want.Request, resp.Header, f.start, received); o != nil && (o.Body.large == nil || o.Body.large.there()) {
-			f.refreshed(o, why, received)
+		if o, mine, why := f.want.Policy.refresh(stale, f.want.Request, resp.Header, f.start, received); o != nil && (o.Body.large == nil || o.Body.large.there()) {
+			f.refreshed(o, mine, why, received)
 			return nil, nil
 		}
 		validators = nil

@@ -82,6 +82,7 @@ func (r *Reader) head() Head {
 	switch {
 	case r.leader:
 		h.Response = f.response
+		h.Object = f.mine
 		h.Stored = f.reason == "" && (f.state == Refreshed || f.state == Streaming && f.keep)
 	case f.state == Streaming && f.signpost != nil && variant(f.signpost, r.request) != f.object.Key.Vary:
 		h.State = Elsewhere

@@ -8,11 +8,12 @@ import (
 
 // refresh makes the object that o becomes by a 304 response (RFC 9111 sections 3.2 and
 // 4.3.4). It returns nil where the 304 speaks of another representation than o's. The
-// reason, where there is one, tells why the outcome answers only the request that asked.
-func (p Policy) refresh(o *Object, request FieldReader, fresh http.Header, sent, received time.Time) (*Object, Reason) {
+// reason, where there is one, tells why the outcome answers only the request that asked. mine is the object for that request:
+// see [Object.own].
+func (p Policy) refresh(o *Object, request FieldReader, fresh http.Header, sent, received time.Time) (next, mine *Object, why Reason) {
 	stored := o.Fields.Header()
 	if !confirms(stored, fresh) {
-		return nil, ""
+		return nil, nil, ""
 	}
 	delete(stored, "Date") // not the old one, from which a 304 without Date would look old
 	for name, values := range fresh {
@@ -29,11 +30,13 @@ func (p Policy) refresh(o *Object, request FieldReader, fresh http.Header, sent,
 		}
 	}
 	c := controlOf(stored)
-	next := &Object{Key: o.Key, Status: o.Status, Body: o.Body, Request: sent, Received: received, NoCache: c.NoCache}
+	all := stored
+	stored = c.shared(stored)
+	next = &Object{Key: o.Key, Status: o.Status, Body: o.Body, Request: sent, Received: received, NoCache: c.NoCache}
 	next.Age = initialAge(stored, sent, received)
 	p.judge(next, stored, c)
 	next.Fields = storedFields(stored, received)
-	return next, p.refuses(request, stored, o.Status, c)
+	return next, next.own(all), p.refuses(request, stored, o.Status, c)
 }
 
 // confirms reports whether a 304 with the fields fresh selects the stored response: by

@@ -38,7 +38,7 @@ func TestRefresh(t *testing.T) {
 		{"private from now on", tagged, fields("Cache-Control", "private"), true, ReasonPrivate, nil},
 		{"a 304 that sets a cookie", tagged, fields("Set-Cookie", "a=b"), true, ReasonSetCookie, nil},
 	} {
-		o, why := Policy{}.refresh(test.o, http.Header{}, test.fresh, noon.Add(after), noon.Add(after))
+		o, _, why := Policy{}.refresh(test.o, http.Header{}, test.fresh, noon.Add(after), noon.Add(after))
 		if (o != nil) != test.same || why != test.why {
 			t.Errorf("%s: object %v, reason %q", test.rule, o != nil, why)
 			continue
@@ -63,7 +63,7 @@ func TestRefresh(t *testing.T) {
 func TestRefreshedForAuthorization(t *testing.T) {
 	o := &Object{Status: 200, Fields: NewFields(fields("Date", "@", "Cache-Control", "max-age=60", "Etag", `"1"`)), Received: noon}
 	// RFC 9111 section 3.5: the 304 answers a request with Authorization.
-	if _, why := (Policy{}).refresh(o, fields("Authorization", "Basic x"), http.Header{}, noon, noon); why != ReasonAuthorization {
+	if _, _, why := (Policy{}).refresh(o, fields("Authorization", "Basic x"), http.Header{}, noon, noon); why != ReasonAuthorization {
 		t.Errorf("reason %q", why)
 	}
 }

@@ -20,7 +20,7 @@ func (f *Fill) stream(o *Object, resp *http.Response, why Reason, received time.
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.state, f.object, f.reason, f.wait = Streaming, o, why, received.Sub(f.start)
+	f.state, f.object, f.mine, f.reason, f.wait = Streaming, o, o.own(resp.Header), why, received.Sub(f.start)
 	f.length = resp.ContentLength
 	f.broadcast()
 }
@@ -70,7 +70,7 @@ func covers(post, names []string) bool {
 
 // refreshed settles the fill with a confirmed object. why is set where it answers the
 // leader alone.
-func (f *Fill) refreshed(o *Object, why Reason, received time.Time) {
+func (f *Fill) refreshed(o, mine *Object, why Reason, received time.Time) {
 	if why == "" {
 		f.land(o)
 	} else {
@@ -78,7 +78,7 @@ func (f *Fill) refreshed(o *Object, why Reason, received time.Time) {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.state, f.object, f.reason, f.wait, f.length = Refreshed, o, why, received.Sub(f.start), o.Body.Len()
+	f.state, f.object, f.mine, f.reason, f.wait, f.length = Refreshed, o, mine, why, received.Sub(f.start), o.Body.Len()
 	f.end(nil)
 }
 

@@ -26,7 +26,7 @@ func TestControlOf(t *testing.T) {
 		{"parameters of a directive mean nothing", fields("Cdn-Cache-Control", "max-age=1;x=2"), Control{MaxAge: delta(1), Targeted: true}},
 		{"the last of several counts (RFC 9651 4.2.2)", fields("Cdn-Cache-Control", "max-age=1, max-age=2"), Control{MaxAge: delta(2), Targeted: true}},
 		{"an inner list is no directive", fields("Cdn-Cache-Control", "private=(a b), max-age=1"), Control{MaxAge: delta(1), Targeted: true}},
-		{"qualified private", fields("Cdn-Cache-Control", `private="a"`), Control{Private: true, Targeted: true}},
+		{"qualified private", fields("Cdn-Cache-Control", `private="a"`), Control{Without: "A", Targeted: true}},
 		{"Surrogate-Control", fields("Surrogate-Control", "max-age=60", "Cache-Control", "no-store"), Control{MaxAge: delta(60), Targeted: true}},
 		{"with what may be stale", fields("Surrogate-Control", "max-age=60+30"), Control{MaxAge: delta(60), WhileRevalidate: delta(30), IfError: delta(30), Targeted: true}},
 		{"that is older than RFC 9213", fields("Surrogate-Control", "max-age=60", "Cdn-Cache-Control", "no-store"), Control{NoStore: true, Targeted: true}},
