@@ -42,6 +42,11 @@ func (l *list) oldest() *entry {
 // through a small list and reach the main one when they were asked for again. A hit
 // moves nothing, it only counts, so it needs no lock. Guarded by Memory.mu.
 //
+// In two ways it is not the paper's, both for objects of unequal sizes. One hit in the small list is
+// enough to be proven: the paper's two favour few hot objects, and cost bytes. And in the main list what is
+// larger than the mean object of the store has one second chance however often it was asked for: its room is that of several
+// others. `bench trace` shows what each does.
+//
 // There is one queue, not one per shard: only fills and removals take its lock, and
 // each of them has cost a request to an origin or to the hub; with shards an object
 // would be bounded by a shard's bytes instead of the store's.
@@ -100,7 +105,7 @@ func (q *queue) evict(objects int) *entry {
 				return nil
 			}
 			q.small.unlink(e)
-			if e.freq.Load() > 1 && chances < maxSecondChances {
+			if e.freq.Load() > 0 && chances < maxSecondChances {
 				e.freq.Store(0)
 				q.main.push(e)
 				continue
@@ -111,7 +116,11 @@ func (q *queue) evict(objects int) *entry {
 		e := q.main.oldest()
 		q.main.unlink(e)
 		if n := e.freq.Load(); n > 0 && chances < maxSecondChances {
-			e.freq.CompareAndSwap(n, n-1)
+			left := n - 1
+			if e.size*int64(q.objects()+1) > q.bytes()+e.size {
+				left = 0
+			}
+			e.freq.CompareAndSwap(n, left)
 			q.main.push(e)
 			continue
 		}

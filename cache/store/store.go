@@ -12,9 +12,10 @@ const (
 	frontShare = 4
 
 	// smallShare is the part of the size, 1/smallShare, above which new objects are
-	// evicted before proven ones: the 10 % of the S3-FIFO paper (Yang et al., SOSP
-	// 2023, section 4).
-	smallShare = 10
+	// evicted before proven ones. The S3-FIFO paper has 10 % (Yang et al., SOSP 2023, section
+	// 4) and counts objects; of bytes, large objects fill that much before the second request for
+	// a small one comes.
+	smallShare = 5
 
 	// objectShare: an object larger than 1/objectShare of the size is refused, so
 	// that a single response empties at most an eighth of the cache, and so that
