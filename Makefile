@@ -8,12 +8,12 @@ TRACES      ?=
 # compete for two cores make each other's peers late.
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 COMMIT      := $(shell git rev-parse --short=12 HEAD 2>/dev/null)
-SOURCES     := $(shell find . -name '*.go' -o -name '*.yaml' -o -path './origin/gateway/site/*') go.mod go.sum
+SOURCES     := $(shell find . -name '*.go' -o -name '*.yaml' -o -path './origin/gateway/site/*' -o -path './bench/conformance*' -type f) go.mod go.sum
 
 .DEFAULT_GOAL := help
 
 help: ## this list
-	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: bin/hither ## bin/hither
 
@@ -52,6 +52,10 @@ bench: bin/hither bin/bench bin/lab.test ## what must hold with a clock, by hand
 	else echo "bench trace: skipped, as there is no trace; name files with lines of time,key,size: make bench TRACES='a.csv.gz b.csv'"; fi
 	bin/bench peers --readme bench/README.md
 
+conformance: bin/hither bin/bench ## the public cache suite (SUITE=DIR is a checkout of http-tests/cache-tests; UPDATE=1 keeps the result)
+	@[ -n "$(SUITE)" ] || { echo 'make conformance: say where the suite is: SUITE=DIR, a checkout of https://github.com/http-tests/cache-tests with node_modules/undici'; exit 2; }
+	bin/bench conformance --suite "$(SUITE)" $(if $(UPDATE),--update)
+
 image: ## the container images `hither` and `hither-bench`, for deploy/compose with HITHER_TARGET=prebuilt
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.commit=$(COMMIT)' -o bin/image/ ./deploy/hither ./bench
 	docker build --target prebuilt -t hither -f deploy/compose/Dockerfile .
@@ -60,4 +64,4 @@ image: ## the container images `hither` and `hither-bench`, for deploy/compose w
 clean: ## remove what was built (a network's state stays)
 	rm -rf bin
 
-.PHONY: help build run check test e2e bench image clean
+.PHONY: help build run check test e2e bench conformance image clean

@@ -48,7 +48,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(dnsCommand(), holdCommand(), labCommand(), loadCommand(), peersCommand(), rttCommand(), traceCommand(), upstreamCommand())
+	root.AddCommand(conformanceCommand(), dnsCommand(), holdCommand(), labCommand(), loadCommand(), peersCommand(), rttCommand(), traceCommand(), upstreamCommand())
 	err := root.ExecuteContext(ctx)
 	var missing *load.MissingError
 	var inner exitError
