@@ -23,8 +23,8 @@ type conformanceDocument struct {
 	Runs      int                                    `json:"runs"`
 	Counts    map[conformance.Kind]conformance.Count `json:"counts,omitempty"`
 	Different []conformance.Difference               `json:"different,omitempty"`
-	Faults    []string                               `json:"faults"` // null in a record
-	Cases     []conformanceCase                      `json:"cases"`  // in the suite's order
+	Faults    []string                               `json:"faults,omitzero"` // not in a record
+	Cases     []conformanceCase                      `json:"cases"`           // in the suite's order
 }
 
 type conformanceSuite struct {

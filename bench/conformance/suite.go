@@ -88,7 +88,7 @@ func (s *Suite) read(ctx context.Context) error {
 		return fmt.Errorf("conformance: %s is node %s, and the suite's client needs %d or later: put such a node first into PATH", s.node, told.Node, nodeLeast)
 	}
 	if !told.Undici {
-		return fmt.Errorf("conformance: the suite's client needs node_modules/undici, which %s has not: run `npm install --no-save undici@7` in that folder, or unpack the package there", s.Dir)
+		return fmt.Errorf("conformance: the suite's client needs node_modules/undici, and it is not in %s: run `npm install --no-save undici@7` there, or unpack that package", s.Dir)
 	}
 	if s.Cases, err = flatten(told.Groups); err != nil {
 		return fmt.Errorf("conformance: %s: %w", s.Dir, err)
