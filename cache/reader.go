@@ -127,6 +127,12 @@ func (r *Reader) Next(ctx context.Context, until int64) ([]byte, error) {
 			if until >= 0 {
 				piece = piece[:min(int64(len(piece)), until-r.pos)]
 			}
+			if f.lands(r.pos + int64(len(piece))) {
+				if err := f.sleep(ctx); err != nil {
+					return nil, err
+				}
+				continue
+			}
 			r.pos += int64(len(piece))
 			r.moved = time.Now()
 			if !f.keep {
@@ -145,6 +151,11 @@ func (r *Reader) Next(ctx context.Context, until int64) ([]byte, error) {
 		}
 	}
 }
+
+// lands reports whether a piece that ends at off must wait until the fill has ended. Who has the last byte of a response whose
+// length it knows has all of it, and may ask the next thing before the store has it: a variant in the same language, or
+// a validation, would then go to the origin for what is there. f.mu is held.
+func (f *Fill) lands(off int64) bool { return off == f.length && f.keep && f.reason == "" && !f.done }
 
 // piece returns what there is from off to the end of its chunk, or false where that was
 // cut off. f.mu is held.

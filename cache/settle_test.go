@@ -2,7 +2,9 @@ package cache_test
 
 import (
 	"net/http"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"hither/cache"
@@ -290,4 +292,42 @@ func TestJoinAfterTheFill(t *testing.T) {
 		t.Error("a second fill for what is stored")
 	}
 	b.origin.count(1)
+}
+
+// A client that has the last byte of a response of known length has all of it, and may ask again at once: what it
+// then asks finds the response stored, also where it would not join this fill.
+func TestLastByteComesWhenItIsStored(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBed(t, newTable(8<<20))
+		r := b.join("/", "Accept-Language", "de, en;q=0.5")
+		c := b.origin.next()
+		go func() {
+			c.head(200, 5, "Cache-Control", "max-age=60", "Vary", "Accept-Language", "Content-Language", "de")
+			c.write([]byte("hello"))
+		}()
+		done := make(chan struct{})
+		var got atomic.Int64
+		go func() {
+			defer close(done)
+			for {
+				p, err := r.Next(t.Context(), -1)
+				got.Add(int64(len(p)))
+				if err != nil {
+					return
+				}
+			}
+		}()
+		state(t, r, cache.Streaming)
+		synctest.Wait() // the origin has written all of it, and has not ended it
+		if b.stored("/", "Accept-Language", "de, fr;q=0.5") == "" && got.Load() == 5 {
+			t.Error("a client has all of it, and its next request would go to the origin")
+		}
+		c.end()
+		<-done
+		r.Close()
+		if s := b.stored("/", "Accept-Language", "de, fr;q=0.5"); s != "hello" || got.Load() != 5 {
+			t.Errorf("stored %q, %d bytes read", s, got.Load())
+		}
+		b.idle()
+	})
 }
