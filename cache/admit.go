@@ -84,28 +84,77 @@ func (o *Object) Shareable() bool { return !o.NoCache && o.Lifetime > o.Age }
 // judge sets the times that h and the policy give o. explicit tells that the lifetime was
 // named by either.
 func (p Policy) judge(o *Object, h http.Header, c Control) (explicit bool) {
-	o.Lifetime, explicit = lifetime(o.Status, h, c, o.Received)
+	t := p.times(o, h, c)
+	o.Lifetime, o.WhileRevalidate, o.IfError = t.lifetime, t.whileRevalidate.d, t.ifError.d
+	return t.source.Explicit()
+}
+
+// times are what a response's fields and the policy say of its use.
+type times struct {
+	lifetime                 time.Duration
+	source                   Source
+	whileRevalidate, ifError grace
+}
+
+// A grace is a window of RFC 5861, and a word for what set or closed it.
+type grace struct {
+	d  time.Duration
+	by Reach
+}
+
+// times judges o, whose status, age and time of receipt are known, by its fields h.
+func (p Policy) times(o *Object, h http.Header, c Control) (t times) {
+	t.lifetime, t.source = lifetime(o.Status, h, c, o.Received)
 	if p.TTL != nil && (understood[o.Status] && o.Status < 400 || o.Status == http.StatusNotFound || o.Status == http.StatusGone) {
-		o.Lifetime, explicit = o.Age+*p.TTL, true
+		t.lifetime, t.source = o.Age+*p.TTL, SourceRule
 	}
-	o.WhileRevalidate, o.IfError = 0, 0
-	if c.NoCache || c.MustRevalidate || c.ProxyRevalidate {
-		return explicit
+	if by := closedBy(c); by != "" {
+		t.whileRevalidate.by, t.ifError.by = by, by
+		return t
 	}
 	// s-maxage implies proxy-revalidate (section 5.2.2.10), which silences the site's
 	// windows; windows that the same response names are its explicit leave. What was
 	// never fresh may be one user's page that nobody marked: the site's windows would
 	// hand it to others.
-	if !c.SMaxAge.Set && o.Lifetime > 0 {
-		o.WhileRevalidate, o.IfError = p.WhileRevalidate, p.IfError
+	switch {
+	case c.SMaxAge.Set:
+		t.whileRevalidate.by, t.ifError.by = "s-maxage", "s-maxage"
+	case t.lifetime <= 0:
+		t.whileRevalidate.by, t.ifError.by = "never-fresh", "never-fresh"
+	default:
+		t.whileRevalidate, t.ifError = grace{p.WhileRevalidate, BySite}, grace{p.IfError, BySite}
 	}
 	if c.WhileRevalidate.Set {
-		o.WhileRevalidate = c.WhileRevalidate.Duration()
+		t.whileRevalidate = grace{c.WhileRevalidate.Duration(), ByResponse}
 	}
 	if c.IfError.Set {
-		o.IfError = c.IfError.Duration()
+		t.ifError = grace{c.IfError.Duration(), ByResponse}
 	}
-	return explicit
+	return t
+}
+
+// Reach says what set a window of stale use, or closed it: the response, the site, or
+// the directive that forbids stale use (RFC 9111 section 4.2.4); s-maxage implies one of
+// them, and what was never fresh gets none of the site's.
+type Reach string
+
+const (
+	ByResponse Reach = "response"
+	BySite     Reach = "site"
+	ByEarlier  Reach = "earlier-rules" // of Freshness alone: as SourceEarlier
+)
+
+// closedBy is the directive that forbids all stale use, or "".
+func closedBy(c Control) Reach {
+	switch {
+	case c.NoCache:
+		return "no-cache"
+	case c.MustRevalidate:
+		return "must-revalidate"
+	case c.ProxyRevalidate:
+		return "proxy-revalidate"
+	}
+	return ""
 }
 
 // storedFields drops what a hit computes itself, and adds a Date where the origin sent

@@ -102,11 +102,19 @@ func (l Look) within(window time.Duration) bool {
 
 // Look finds what is stored for the primary key k and a request with these fields.
 func (c *Cache) Look(k Key, request FieldReader, now time.Time) Look {
-	o := c.store.Get(k)
+	return look(c.store, k, request, now, nil)
+}
+
+// look is Look in what is stored; t, where not nil, is told what is found on the way.
+func look(stored getter, k Key, request FieldReader, now time.Time, t *trail) Look {
+	o := stored.Get(k)
 	if post := o; o != nil && o.Kind == Signpost {
+		if t != nil {
+			t.signpost = post
+		}
 		k.Vary = variant(post, request)
-		if o = c.store.Get(k); o == nil {
-			if l := c.inLanguage(k, post, request, now); l.Object != nil {
+		if o = stored.Get(k); o == nil {
+			if l := inLanguage(stored, k, post, request, now); l.Object != nil {
 				return l
 			}
 		}
@@ -115,11 +123,23 @@ func (c *Cache) Look(k Key, request FieldReader, now time.Time) Look {
 	switch {
 	case o == nil:
 	case o.Kind == Pass:
+		if t != nil {
+			t.pass = o
+		}
 		l.Pass = o.currentAge(now) < o.Lifetime
 	case o.Kind == Response:
 		l.Object = o
 	}
 	return l.At(now)
+}
+
+// A getter is the part of a Store that a look needs.
+type getter interface{ Get(k Key) *Object }
+
+// A trail is what a look passes. The zero trail has passed nothing.
+type trail struct {
+	signpost *Object
+	pass     *Object
 }
 
 // At is the same look at another moment.

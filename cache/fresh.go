@@ -9,33 +9,52 @@ import (
 // sign above a day.
 const heuristicMost = 24 * time.Hour
 
+// A Source says what gave a response its lifetime.
+type Source uint8
+
+const (
+	SourceNone      Source = iota // nothing: the lifetime is 0
+	SourceHeuristic               // a tenth of the time since Last-Modified (RFC 9111 section 4.2.2)
+	SourceExpires                 // section 5.3
+	SourceMaxAge                  // section 5.2.2.1
+	SourceSMaxAge                 // section 5.2.2.10
+	SourceRule                    // Policy.TTL
+	SourceEarlier                 // of Freshness alone: it was judged by other rules than those of now
+)
+
+var sourceWords = [...]string{"none", "heuristic", "expires", "max-age", "s-maxage", "rule", "earlier-rules"}
+
+func (s Source) String() string { return sourceWords[s] }
+
+// Explicit reports whether the lifetime was named, and is no guess.
+func (s Source) Explicit() bool { return s >= SourceExpires }
+
 // lifetime computes freshness_lifetime for a shared cache (RFC 9111 section 4.2.1): the
-// first of s-maxage, max-age, Expires and a tenth of the time since Last-Modified.
-// explicit is false where the last or nothing applied. What is invalid is stale
-// (section 4.2.1).
-func lifetime(status int, h http.Header, c Control, received time.Time) (d time.Duration, explicit bool) {
+// first of s-maxage, max-age, Expires and a tenth of the time since Last-Modified. What
+// is invalid is stale (section 4.2.1).
+func lifetime(status int, h http.Header, c Control, received time.Time) (time.Duration, Source) {
 	if c.SMaxAge.Set {
-		return c.SMaxAge.Duration(), true
+		return c.SMaxAge.Duration(), SourceSMaxAge
 	}
 	if c.MaxAge.Set {
-		return c.MaxAge.Duration(), true
+		return c.MaxAge.Duration(), SourceMaxAge
 	}
 	date := dateOf(h, received)
 	if lines := h["Expires"]; len(lines) > 0 && !c.Targeted {
 		at, ok := parseDate(lines[0], received)
 		if !ok || !at.After(date) { // "0" and the like: already expired (section 5.3)
-			return 0, true
+			return 0, SourceExpires
 		}
-		return at.Sub(date), true
+		return at.Sub(date), SourceExpires
 	}
 	if !heuristic[status] && !c.Public {
-		return 0, false
+		return 0, SourceNone
 	}
 	modified, ok := parseDate(h.Get("Last-Modified"), received)
 	if !ok || !modified.Before(date) {
-		return 0, false
+		return 0, SourceNone
 	}
-	return min(date.Sub(modified)/10, heuristicMost), false
+	return min(date.Sub(modified)/10, heuristicMost), SourceHeuristic
 }
 
 // NamesLifetime reports whether a response's fields say for how long it is fresh: the lifetime is no guess.
@@ -69,20 +88,36 @@ var neverStored = map[int]Reason{
 // cannot overflow into a young one. RFC 9111 section 1.2.2 has the same bound.
 const maxAge = maxDelta * time.Second
 
-// initialAge computes corrected_initial_age (RFC 9111 section 4.2.3) of a response
-// whose request was sent at request and whose field section came at received.
-func initialAge(h http.Header, request, received time.Time) time.Duration {
-	apparent := max(0, received.Sub(dateOf(h, received)))
-	var value time.Duration
+// terms are what corrected_initial_age is made of (RFC 9111 section 4.2.3).
+type terms struct {
+	date     time.Time     // date_value
+	apparent time.Duration // apparent_age
+	value    time.Duration // age_value
+	delay    time.Duration // response_delay
+}
+
+// termsOf reads the terms of a response whose request was sent at request and whose
+// field section came at received.
+func termsOf(h http.Header, request, received time.Time) terms {
+	t := terms{date: dateOf(h, received), delay: max(0, received.Sub(request))}
+	t.apparent = max(0, received.Sub(t.date))
 	if lines := h["Age"]; len(lines) > 0 {
 		// The first member of the first line counts; what is no number is ignored
 		// (section 5.1).
 		first, _, _, _ := cutDirective(lines[0])
 		if n, ok := parseDelta(first); ok {
-			value = time.Duration(n) * time.Second
+			t.value = time.Duration(n) * time.Second
 		}
 	}
-	return min(maxAge, max(apparent, value+max(0, received.Sub(request))))
+	return t
+}
+
+// initial is corrected_initial_age.
+func (t terms) initial() time.Duration { return min(maxAge, max(t.apparent, t.value+t.delay)) }
+
+// initialAge computes corrected_initial_age of a response.
+func initialAge(h http.Header, request, received time.Time) time.Duration {
+	return termsOf(h, request, received).initial()
 }
 
 // dateOf returns the Date field, or the time of receipt where there is none or it
@@ -97,5 +132,10 @@ func dateOf(h http.Header, received time.Time) time.Time {
 // currentAge computes current_age (RFC 9111 section 4.2.3). A clock that was set back
 // makes an object no younger than it came.
 func (o *Object) currentAge(now time.Time) time.Duration {
-	return o.Age + min(maxAge, max(0, now.Sub(o.Received)))
+	return o.Age + o.resident(now)
+}
+
+// resident is resident_time.
+func (o *Object) resident(now time.Time) time.Duration {
+	return min(maxAge, max(0, now.Sub(o.Received)))
 }

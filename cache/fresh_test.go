@@ -59,9 +59,9 @@ func TestLifetime(t *testing.T) {
 		{"nothing is known", 200, fields(), 0, false},
 		{"must-revalidate gives none", 200, fields("Cache-Control", "must-revalidate"), 0, false},
 	} {
-		d, explicit := lifetime(test.status, test.h, ParseControl(test.h["Cache-Control"]), noon)
-		if d != test.want || explicit != test.explicit {
-			t.Errorf("%s: %v = %v, %v, want %v, %v", test.rule, test.h, d, explicit, test.want, test.explicit)
+		d, source := lifetime(test.status, test.h, ParseControl(test.h["Cache-Control"]), noon)
+		if d != test.want || source.Explicit() != test.explicit {
+			t.Errorf("%s: %v = %v, %v, want %v, explicit %v", test.rule, test.h, d, source, test.want, test.explicit)
 		}
 	}
 }

@@ -38,7 +38,7 @@ func contentLanguage(o *Object) string {
 
 // inLanguage looks for a fresh variant in the language that the request wants most. k is the key of its exact variant,
 // of which nothing is stored.
-func (c *Cache) inLanguage(k Key, signpost *Object, request FieldReader, now time.Time) (l Look) {
+func inLanguage(stored getter, k Key, signpost *Object, request FieldReader, now time.Time) (l Look) {
 	if !slices.Contains(signpost.Vary, acceptLanguage) {
 		return l
 	}
@@ -47,12 +47,12 @@ func (c *Cache) inLanguage(k Key, signpost *Object, request FieldReader, now tim
 		return l
 	}
 	k.Vary = variantIn(signpost, request, language)
-	lead := c.store.Get(k)
+	lead := stored.Get(k)
 	if lead == nil || lead.Kind != Language {
 		return l
 	}
 	k.Vary = lead.Vary[0]
-	o := c.store.Get(k)
+	o := stored.Get(k)
 	if o == nil || o.Kind != Response || contentLanguage(o) != language {
 		return l
 	}

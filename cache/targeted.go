@@ -18,15 +18,21 @@ const surrogate = "Surrogate-Control"
 // whose presence Cache-Control and Expires mean nothing to us (RFC 9213 section 2.2); then Surrogate-Control; then
 // Cache-Control.
 func controlOf(h http.Header) Control {
+	c, _ := controlIn(h)
+	return c
+}
+
+// controlIn is controlOf, and the name of the field that it read.
+func controlIn(h http.Header) (Control, string) {
 	for _, name := range targets {
 		if c, ok := parseTargeted(h[name]); ok {
-			return c
+			return c, name
 		}
 	}
 	if c, ok := parseSurrogate(h[surrogate]); ok {
-		return c
+		return c, surrogate
 	}
-	return ParseControl(h["Cache-Control"])
+	return ParseControl(h["Cache-Control"]), "Cache-Control"
 }
 
 // parseTargeted reads a targeted field (RFC 9213 section 2.1). ok is false where the field is to be ignored: it is
