@@ -97,6 +97,7 @@ type edge struct {
 	http    netip.AddrPort
 	metrics *http.Client
 	page    string // the URL of the metrics
+	state   string // the node's folder, with its admin socket
 	close   func() error
 }
 
@@ -136,6 +137,7 @@ func startEdge(s *setup, a *authority, j *journal) (*edge, error) {
 	return &edge{
 		https: netip.AddrPortFrom(s.addr, ports[0]), http: netip.AddrPortFrom(s.addr, ports[1]),
 		metrics: &http.Client{Transport: page}, page: "http://" + netip.AddrPortFrom(s.addr, ports[2]).String() + "/metrics",
+		state: state,
 		close: func() error {
 			page.CloseIdleConnections()
 			cancel()

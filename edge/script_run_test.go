@@ -43,7 +43,8 @@ var verbs = map[string]func(*run, *step) error{
 	"start": (*run).start, "read": (*run).read, "send": (*run).send, "end": (*run).end, "finish": (*run).finish, "abandon": (*run).abandon,
 	"origin": (*run).declare, "lie": (*run).declare, "release": (*run).release, "origin-saw": (*run).originSaw, "origin-read": (*run).originRead, "origin-never": (*run).originNever,
 	"advance": (*run).advance, "expect-log": (*run).expectLog, "counter": (*run).counter, "reconnect": (*run).reconnect, "replay": (*run).replay,
-	"raw": (*run).raw, "fields": (*run).fields, "handshake": (*run).handshake,
+	"explain": (*run).explain,
+	"raw":     (*run).raw, "fields": (*run).fields, "handshake": (*run).handshake,
 }
 
 // skips tells whether the script is not for proto: "only h1: reason", "not h3: reason".
@@ -169,8 +170,21 @@ func (r *run) ask(s *step, words []token) (*answer, error) {
 	return a, r.settle(id)
 }
 
+// foretold is ask for a request of which the edge must have said before what it then does.
+func (r *run) foretold(s *step, words []token) (*answer, error) {
+	said, err := r.foretell(words)
+	if err != nil {
+		return nil, err
+	}
+	a, err := r.ask(s, words)
+	if err == nil {
+		err = said.hold(a, r.journal.of(r.ids[0]))
+	}
+	return a, err
+}
+
 func (r *run) request(s *step) error {
-	a, err := r.ask(s, r.replaced(s.words))
+	a, err := r.foretold(s, r.replaced(s.words))
 	if err != nil {
 		if a == nil {
 			return err

@@ -56,7 +56,7 @@ func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			}
 		}()
 	}
-	if status, why := g.check(r); why != "" {
+	if status, why := f.Check(r); why != "" {
 		f.hooks.rejected(why)
 		refuse(w, r, status)
 		return
@@ -92,9 +92,10 @@ func refuse(w http.ResponseWriter, r *http.Request, status int) {
 // bytes, and others may be registered.
 const mostMethod = 64
 
-// check returns the status and the reason of a refusal, or no reason.
-func (g *guard) check(r *http.Request) (int, Reason) {
-	l := &g.front.limits
+// Check judges a request as the handler's guard does: it returns the status and the reason
+// of a refusal, or no reason, and counts nothing. It takes a Host field that says the same as r.Host out of the fields.
+func (f *Front) Check(r *http.Request) (int, Reason) {
+	l := &f.limits
 	if len(r.Method) > mostMethod {
 		return http.StatusNotImplemented, ReasonBadRequest // RFC 9110 section 15.6.2
 	}

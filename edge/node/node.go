@@ -147,6 +147,7 @@ func (n *Node) operate(pop *deploy.PoP) (err error) {
 	admin := ops.NewAdmin()
 	admin.Handle("GET /v1/status", n.statusCall)
 	admin.Handle("POST /v1/drain", n.drainCall)
+	admin.Handle("POST /v1/explain/request", n.explainCall)
 	if err := admin.Open(n.o.State); err != nil {
 		return err
 	}

@@ -47,3 +47,8 @@ type Exchange struct {
 	stale    bool    // something stale was stored when the origin was asked
 	variant  bool    // other variants are stored
 }
+
+// found notes what was stored when the request was looked up.
+func (x *Exchange) found(l cache.Look) {
+	x.stale, x.variant = l.Object != nil, l.Key.Vary != ""
+}

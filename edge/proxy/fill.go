@@ -21,32 +21,29 @@ const looks = 3
 // from something stale, or past the cache where the last answers could not be shared.
 func (p *Proxy) fill(x *Exchange, pl plan) {
 	v := view{x.r}
-	asked := cache.ParseControl(v.Values("Cache-Control"))
-	alone := len(v.Values("Authorization")) > 0 // its answer is rarely for others
+	alone := false
 	for range looks {
 		look := p.cache.Look(pl.key, v, p.now())
-		x.stale, x.variant = look.Object != nil, look.Key.Vary != ""
-		if look.Fresh() { // stored since Hit looked
+		x.found(look)
+		next := courseOf(v, look)
+		switch next.do {
+		case serveFresh: // stored since Hit looked
 			p.serve(x, pl.served(v, look), cache.Hit, "")
 			return
-		}
-		if asked.OnlyIfCached {
+		case refuseUncached:
 			p.refuse(x, errOnlyIfCached)
 			return
-		}
-		if verdict, why := past(v, look, asked); why != "" {
-			p.forward(x, pl, verdict, why)
+		case goPast:
+			p.forward(x, pl, next.verdict, next.why)
 			return
 		}
-		want := cache.Want{Look: look, Request: x.r.Header, Policy: pl.policy, Fetch: p.fetch(x, pl)}
-		// Nobody gains by waiting for the answer to what is validated for each request.
-		// A revalidation behind an answer is waited for by nobody, and one is enough.
-		want.Solo = (alone || look.Object != nil && !look.Object.Shareable()) && !look.Updating()
-		r := p.cache.Join(x.r.Context(), want)
+		r := p.cache.Join(x.r.Context(), cache.Want{
+			Look: look, Request: x.r.Header, Policy: pl.policy, Fetch: p.fetch(x, pl), Solo: next.solo || alone && next.do != serveUpdating,
+		})
 		if r == nil {
 			continue
 		}
-		if look.Updating() {
+		if next.do == serveUpdating {
 			r.Close() // the fill goes on by itself
 			p.serve(x, pl.served(v, look), cache.Updating, "")
 			return
@@ -63,23 +60,6 @@ func (p *Proxy) fill(x *Exchange, pl plan) {
 		}
 	}
 	p.forward(x, pl, cache.Miss, cache.ReasonVary)
-}
-
-// past tells why a request that found nothing fresh goes past the cache.
-func past(v RequestView, look cache.Look, asked cache.Control) (cache.Verdict, cache.Reason) {
-	switch {
-	case look.Pass:
-		return cache.Miss, cache.ReasonHitForMiss
-	case asked.NoStore:
-		return cache.Bypass, cache.ReasonNoStore
-	case look.Object != nil:
-		return 0, ""
-	case v.Method() == http.MethodHead: // its answer has no content to store
-		return cache.Miss, cache.ReasonMethod
-	case len(v.Values("Range")) > 0:
-		return cache.Bypass, cache.ReasonRange
-	}
-	return 0, ""
 }
 
 // What became of following a fill.

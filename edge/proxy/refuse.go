@@ -67,6 +67,7 @@ func (p *Proxy) refuse(x *Exchange, err error) {
 		p.page(x, no.status, no.text)
 		return
 	}
+	word := x.forwardWord() // why the origin was asked, which its failure does not change
 	x.Verdict, x.Fault = cache.Failed, err
 	// Silence comes first: net/http ends the context when a read of HTTP/1.1 times out, as
 	// it does when the client has gone.
@@ -82,7 +83,7 @@ func (p *Proxy) refuse(x *Exchange, err error) {
 	}
 	status, said := x.blame(err)
 	x.w.Header()["Proxy-Status"] = []string{p.cfg.Node + said}
-	x.w.Header()["Cache-Status"] = []string{p.cfg.Node + "; fwd=" + x.forwardWord()}
+	x.w.Header()["Cache-Status"] = []string{p.cfg.Node + "; fwd=" + word}
 	p.page(x, status, "the origin gave no answer")
 }
 

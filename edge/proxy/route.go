@@ -62,18 +62,24 @@ func (t *Sites) Add(s *Site, hosts ...string) {
 
 // Of returns the site of an authority or a TLS server name, or nil.
 func (t *Sites) Of(authority string) *Site {
+	s, _, _ := t.find(authority)
+	return s
+}
+
+// find is Of with the host that matched; parent tells that it was "*." and that.
+func (t *Sites) find(authority string) (s *Site, host string, parent bool) {
 	if s := t.exact[authority]; s != nil {
-		return s
+		return s, authority, false
 	}
-	host, _ := splitPort(authority)
+	host, _ = splitPort(authority)
 	host = strings.TrimSuffix(strings.ToLower(host), ".")
 	if s := t.exact[host]; s != nil {
-		return s
+		return s, host, false
 	}
 	if label, parent, ok := strings.Cut(host, "."); ok && isLabel(label) {
-		return t.wildcard[parent]
+		return t.wildcard[parent], parent, true
 	}
-	return nil
+	return nil, host, false
 }
 
 // isLabel reports whether s may be a label of a host name. What a wildcard matches is the
@@ -104,6 +110,8 @@ type plan struct {
 	policy cache.Policy
 	bypass cache.Reason // why the cache is left out; "" = it is asked
 	early  bool
+	asked  string // the normalised target before a rule changed its query
+	rule   *Rule  // that applies; nil = none
 }
 
 // planFor decides from the request alone. The error is a *refusal.
@@ -137,8 +145,9 @@ func (p *Proxy) planFor(v RequestView) (plan, error) {
 		}
 		target = "*"
 	}
-	asked := target
-	if rule := site.rule(target); rule != nil {
+	pl.asked = target
+	pl.rule = site.rule(target)
+	if rule := pl.rule; rule != nil {
 		target = rule.Query.apply(target)
 		if rule.TTL != nil {
 			pl.policy.TTL = rule.TTL
@@ -157,7 +166,7 @@ func (p *Proxy) planFor(v RequestView) (plan, error) {
 	// Where an answer may be stored, the origin is asked what the key says and no more.
 	// Elsewhere nothing is taken from the request; the key tells what it invalidates.
 	if pl.target = target; pl.bypass != "" {
-		pl.target = asked
+		pl.target = pl.asked
 	}
 	pl.key = site.key(target, v.Secure())
 	pl.policy.Opaque = opaqueMerged
