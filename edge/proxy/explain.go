@@ -296,7 +296,7 @@ func (e *explaining) past(verdict cache.Verdict, why cache.Reason) Explanation {
 	if e.Stored != nil {
 		x.found(e.found.Look)
 	}
-	e.CacheStatus, e.CacheStatusOpen = e.p.cacheStatus(&x, 0, false), true
+	e.CacheStatus, e.CacheStatusOpen = e.p.cfg.Node+"; fwd="+x.forwardWord(), true
 	e.Verdict, e.Reason, e.Why = verdict.String(), string(why), pastWords[why]
 	e.outcome(verdict, &why, "the origin answers")
 	e.outcome(cache.Failed, nil, "the origin gives no answer")

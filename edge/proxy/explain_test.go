@@ -1,0 +1,195 @@
+package proxy
+
+import (
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"reflect"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"hither/cache"
+)
+
+// Whatever is asked, in whatever state of the cache: what is explained is what then happens.
+func TestExplanationsAreWhatHappens(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		seen := make(map[string]int)
+		for seed := range uint64(400) {
+			d := dice{rand.New(rand.NewPCG(seed, 9))}
+			w := newExplained(d)
+			for range 25 {
+				w.clock.advance(time.Duration(draw(d, 0, 0, 1, 4, 6, 20, 61, 400)) * time.Second)
+				verdict, wrong := w.ask(d)
+				if wrong != "" {
+					t.Fatalf("seed %d: %s", seed, wrong)
+				}
+				seen[verdict]++
+			}
+		}
+		t.Log(seen)
+		for _, verdict := range cache.Verdicts() {
+			if seen[verdict] == 0 {
+				t.Errorf("no request was %s", verdict)
+			}
+		}
+	})
+}
+
+type dice struct{ *rand.Rand }
+
+func (d dice) oneIn(n int) bool { return d.IntN(n) == 0 }
+
+// set adds a field with one of the values; none where that is "".
+func (d dice) set(h http.Header, name string, values ...string) {
+	if v := draw(d, values...); v != "" {
+		h.Set(name, v)
+	}
+}
+
+// rare is set in one case of ten.
+func (d dice) rare(h http.Header, name string, values ...string) {
+	if d.oneIn(10) {
+		h.Set(name, draw(d, values...))
+	}
+}
+
+// rarely is the first in four of five cases.
+func rarely(d dice, first string, others ...string) string {
+	if !d.oneIn(5) {
+		return first
+	}
+	return draw(d, others...)
+}
+
+func draw[T any](d dice, values ...T) T { return values[d.IntN(len(values))] }
+
+// An explained is a proxy before an origin that says what is drawn.
+type explained struct {
+	clock clock
+	p     *Proxy
+	said  *http.Response
+	ended *record
+}
+
+func newExplained(d dice) *explained {
+	w := new(explained)
+	site := &Site{
+		Name: "www", Origin: "us", Policy: "main", EarlyData: d.oneIn(2), MergeSchemes: d.oneIn(2),
+		Reuse: cache.Policy{WhileRevalidate: 5 * time.Second, IfError: time.Minute, SetCookie: true},
+	}
+	ttl := 30 * time.Second
+	site.Rules = []Rule{{Path: "/b*", Query: QueryKey{Drop: []string{"utm_*"}}}, {Path: "/c", TTL: &ttl}, {Path: "/d", Bypass: true}}
+	site.Transport = roundTrip(func(*http.Request) (*http.Response, error) {
+		if w.said == nil {
+			return nil, errors.New("down")
+		}
+		return w.said, nil
+	})
+	sites := NewSites()
+	sites.Add(site, "www.test", "*.www.test")
+	sites.Add(&Site{Name: "strict", Policy: "mutual", Transport: site.Transport}, "strict.test")
+	w.p = New(Config{
+		Node: "fra", Cache: cache.New(cache.Config{Store: new(shelf), Now: w.clock.now}), Sites: sites, Port: 443, Now: w.clock.now,
+		End: func(x *Exchange) { w.ended = &record{verdict: x.Verdict, reason: x.Reason, status: x.Status} },
+	})
+	return w
+}
+
+// answer draws what the origin would say next.
+func (w *explained) answer(d dice) {
+	if w.said = nil; d.oneIn(6) {
+		return
+	}
+	h := http.Header{"Date": {w.clock.now().UTC().Format(http.TimeFormat)}}
+	d.set(h, "Cache-Control", "", "max-age=60", "max-age=0", "no-store", "private", "no-cache", "max-age=5, stale-while-revalidate=60", "s-maxage=9", "must-revalidate, max-age=3", "max-age=2, stale-if-error=400")
+	d.set(h, "Vary", "", "", "", "Accept-Language", "Accept-Encoding, X-A", rarely(d, "", "*"))
+	d.set(h, "Etag", "", `"1"`, `W/"2"`)
+	d.set(h, "Last-Modified", "", "Thu, 01 Jan 2026 10:00:00 GMT")
+	d.set(h, "Content-Language", "", "de", "en")
+	d.set(h, "Age", "", "3")
+	status := draw(d, 200, 200, 200, 200, 301, 404, 500, 503, 304)
+	body := "hello"
+	if status == 304 {
+		body = ""
+	}
+	w.said = &http.Response{StatusCode: status, Header: h, ContentLength: int64(len(body)), Body: io.NopCloser(strings.NewReader(body)), ProtoMajor: 2, ProtoMinor: 0}
+}
+
+// ask draws a request, has it explained, and compares that with what happens. It returns the
+// verdict of the log.
+func (w *explained) ask(d dice) (verdict, wrong string) {
+	w.answer(d)
+	r, err := http.NewRequest(rarely(d, "GET", "HEAD", "POST", "DELETE", "OPTIONS", "PURGE"), "https://www.test/", nil)
+	if err != nil {
+		return "", err.Error()
+	}
+	r.Host = rarely(d, "www.test", "x.www.test", "strict.test", "nobody.test")
+	r.RequestURI = rarely(d, "/a", "/b?utm_x=1&q=2", "/b?q=2", "/c", "/d", "/%zz")
+	r.RemoteAddr = "192.0.2.1:5"
+	if !d.oneIn(20) {
+		r.TLS = &tls.ConnectionState{HandshakeComplete: !d.oneIn(20), ServerName: "www.test"}
+	}
+	if d.oneIn(20) {
+		r.Body, r.ContentLength = io.NopCloser(strings.NewReader("body")), 4
+	}
+	d.set(r.Header, "Accept-Language", "", "de", "de, en;q=0.5", "en")
+	d.set(r.Header, "Accept-Encoding", "", "br, gzip", "gzip,br")
+	d.set(r.Header, "X-A", "", "", "1")
+	d.rare(r.Header, "If-None-Match", `"1"`, `"9"`)
+	d.rare(r.Header, "If-Modified-Since", "Thu, 01 Jan 2026 11:00:00 GMT")
+	d.rare(r.Header, "Range", "bytes=1-2", "bytes=9-", "lines=1")
+	d.rare(r.Header, "Cache-Control", "no-store", "only-if-cached")
+	d.rare(r.Header, "Authorization", "x")
+	d.rare(r.Header, "If-Match", "*")
+	d.rare(r.Header, "Via", "2 fra, 2 fra, 2 fra, 2 fra")
+	d.rare(r.Header, "Max-Forwards", "0", "1")
+	before := *r
+	x := w.p.Explain(&before)
+	if again := w.p.Explain(&before); !reflect.DeepEqual(x, again) || w.ended != nil {
+		return "", fmt.Sprintf("explaining changes something: %+v, then %+v, ended %+v", x, again, w.ended)
+	}
+	out := &discard{h: make(http.Header)}
+	func() {
+		defer func() {
+			if e := recover(); e != nil && e != http.ErrAbortHandler {
+				panic(e)
+			}
+		}()
+		w.p.ServeHTTP(out, r)
+	}()
+	got := w.ended
+	w.ended = nil
+	if wrong = heldTo(&x, got, out); wrong != "" {
+		text, _ := json.MarshalIndent(x, "", " ")
+		return "", fmt.Sprintf("%s %s%s %v: %s\n%s", r.Method, r.Host, r.RequestURI, r.Header, wrong, text)
+	}
+	defer synctest.Wait() // what is filled behind an answer ends before the next request
+	return got.verdict.String(), ""
+}
+
+// heldTo tells what of an explanation did not come true.
+func heldTo(x *Explanation, got *record, out *discard) string {
+	allowed := x.Log == nil && got.verdict == cache.Refused // about the node itself
+	for _, o := range x.Log {
+		allowed = allowed || o.Verdict == got.verdict.String() && (o.Reason == nil || *o.Reason == string(got.reason))
+	}
+	status := out.h["Cache-Status"]
+	switch {
+	case !allowed:
+		return fmt.Sprintf("%s/%s happened", got.verdict, got.reason)
+	case x.Status != 0 && x.Status != got.status:
+		return fmt.Sprintf("status %d", got.status)
+	case len(status) == 0 && x.CacheStatus != "", len(status) > 0 && status[0] != x.CacheStatus && !(x.CacheStatusOpen && strings.HasPrefix(status[0]+";", x.CacheStatus+";")):
+		return fmt.Sprintf("Cache-Status: %q", status)
+	case x.Why == "":
+		return "no sentence"
+	}
+	return ""
+}
