@@ -173,6 +173,8 @@ func (p Policy) Freshness(l Look, now time.Time) Freshness {
 // was no more than what would have.
 func (o *Object) terms() terms {
 	t := termsOf(o.Fields.Header(), o.Request, o.Received)
-	t.value = max(0, o.Age-t.delay)
+	if t.value = max(0, o.Age-t.delay); t.value+t.delay <= t.apparent {
+		t.value = t.value.Truncate(time.Second) // of which Age is a whole number (section 5.1)
+	}
 	return t
 }

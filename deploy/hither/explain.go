@@ -21,7 +21,7 @@ import (
 
 func explainCommand() *cobra.Command {
 	c := &cobra.Command{Use: "explain", Short: "Show a decision of a running network, with its reasons", RunE: subcommand}
-	c.AddCommand(explainDNSCommand(), explainMapCommand())
+	c.AddCommand(explainDNSCommand(), explainMapCommand(), explainRequestCommand())
 	return c
 }
 
@@ -97,26 +97,42 @@ func serverFlag(c *cobra.Command, name *string) {
 
 // askDNS asks a DNS server of the network in dir.
 func askDNS(ctx context.Context, dir, name, path string, doc any) error {
+	return askRole(ctx, dir, dnsServers, name, func(ctx context.Context, c *ops.Client) error { return c.Get(ctx, path, doc) })
+}
+
+// A roleWords is a role as errors speak of it.
+type roleWords struct {
+	role, noun string
+	setting    string // where the network file names one
+}
+
+var (
+	dnsServers = roleWords{fleet.RoleDNS, "DNS server", "dns.servers"}
+	edges      = roleWords{fleet.RoleEdge, "edge", "pops"}
+)
+
+// askRole asks the node of that role and name in dir; without a name the first that answers.
+func askRole(ctx context.Context, dir string, words roleWords, name string, ask func(context.Context, *ops.Client) error) error {
 	list, err := folders(dir)
 	if err != nil {
 		return err
 	}
-	var servers []string
+	var nodes []string
 	for _, folder := range list {
 		// A node alone may have any folder.
-		if n, ok := strings.CutPrefix(filepath.Base(folder), fleet.RoleDNS+"-"); len(list) == 1 || ok && (name == "" || n == name) {
-			servers = append(servers, folder)
+		if n, ok := strings.CutPrefix(filepath.Base(folder), words.role+"-"); len(list) == 1 || ok && (name == "" || n == name) {
+			nodes = append(nodes, folder)
 		}
 	}
 	switch {
-	case len(servers) == 0 && name != "":
-		return usage("no DNS server %s in %s; it has %s", name, dir, strings.Join(bases(list), ", "))
-	case len(servers) == 0:
-		return wrong(fmt.Errorf("the network in %s has no DNS server; name one in `dns.servers` of its network file", dir))
+	case len(nodes) == 0 && name != "":
+		return usage("no %s %s in %s; it has %s", words.noun, name, dir, strings.Join(bases(list), ", "))
+	case len(nodes) == 0:
+		return wrong(fmt.Errorf("the network in %s has no %s; name one in `%s` of its network file", dir, words.noun, words.setting))
 	}
-	for _, folder := range servers {
+	for _, folder := range nodes {
 		ctx, cancel := context.WithTimeout(ctx, askTime)
-		err = ops.Dial(folder).Get(ctx, path, doc)
+		err = ask(ctx, ops.Dial(folder))
 		cancel()
 		if err == nil || !errors.Is(err, ops.ErrNotRunning) {
 			break
@@ -129,7 +145,7 @@ func askDNS(ctx context.Context, dir, name, path string, doc any) error {
 	case errors.As(err, &refusal) && refusal.Status == http.StatusBadRequest:
 		return usage("%v", refusal)
 	case errors.As(err, &refusal) && refusal.Status == http.StatusNotFound:
-		return usage("the node in %s is no DNS server", dir)
+		return usage("the node in %s is no %s", dir, words.noun)
 	}
 	return wrong(err)
 }
