@@ -5,12 +5,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"strconv"
 	"strings"
+	"testing"
 
 	"hither/deploy/ops"
 	"hither/edge/node"
+	"hither/edge/proxy"
 )
 
 // Before each request of a script that comes alone, the edge is asked over its admin socket
@@ -123,7 +126,11 @@ func (x *explanation) words() string {
 // explain expects members of the document "explain-request": "explain get /a Field: value ->
 // verdict=hit freshness.source=max-age stored.variants.0.status=200"; null is null.
 func (r *run) explain(s *step) error {
-	x, err := r.foretell(r.replaced(s.words[1:]))
+	words := r.replaced(s.words[1:])
+	if len(words) > 1 && words[0].text == "request" { // as the step of that name
+		words = words[1:]
+	}
+	x, err := r.foretell(words)
 	if err != nil {
 		return err
 	}
@@ -183,4 +190,46 @@ func memberAt(doc any, path string) (string, error) {
 		return fmt.Sprint(len(v), " members"), nil
 	}
 	return fmt.Sprint(doc), nil
+}
+
+// TestPlantedExplanations shows the comparison failing: whatever in an explanation does not come true is told.
+func TestPlantedExplanations(t *testing.T) {
+	collapsed := "collapsed"
+	x := explanation{text: json.RawMessage("{}")}
+	x.Stage, x.Verdict, x.Why, x.Status, x.CacheStatus = "proxy", "hit", "it is fresh", 200, "fra; hit; ttl=5"
+	x.Log = []proxy.ExplainedOutcome{{Verdict: "hit", Reason: &collapsed}, {Verdict: "miss"}}
+	answered := &answer{status: 200, header: http.Header{"Cache-Status": {"other; hit, fra; hit; ttl=5"}}}
+	logged := record{"verdict": "hit", "reason": "collapsed"}
+	if err := x.hold(answered, logged); err != nil {
+		t.Fatal(err)
+	}
+	if err := x.hold(answered, record{"verdict": "miss", "reason": "private"}); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		says  string
+		plant func(x *explanation, a *answer, rec record) record
+	}{
+		{"got  stale/collapsed", func(_ *explanation, _ *answer, rec record) record { rec["verdict"] = "stale"; return rec }},
+		{"got  hit/range", func(_ *explanation, _ *answer, rec record) record { rec["reason"] = "range"; return rec }},
+		{"explained stage", func(*explanation, *answer, record) record { return nil }},
+		{"explained stage", func(x *explanation, _ *answer, rec record) record { x.Stage = "front"; return rec }},
+		{"got  304", func(_ *explanation, a *answer, rec record) record { a.status = 304; return rec }},
+		{"got  fra; hit; ttl=6", func(_ *explanation, a *answer, rec record) record {
+			a.header.Set("Cache-Status", "fra; hit; ttl=6")
+			return rec
+		}},
+		{"got  fra; hit; ttl=5", func(x *explanation, _ *answer, rec record) record {
+			x.CacheStatus, x.CacheStatusOpen = "fra; hi", true
+			return rec
+		}},
+		{"explained Cache-Status", func(_ *explanation, a *answer, rec record) record { a.header.Del("Cache-Status"); return rec }},
+		{"explained reasons", func(x *explanation, _ *answer, rec record) record { x.Why = ""; return rec }},
+	} {
+		wrong, a, rec := x, *answered, maps.Clone(logged)
+		a.header = a.header.Clone()
+		if err := wrong.hold(&a, c.plant(&wrong, &a, rec)); err == nil || !strings.Contains(err.Error(), c.says) {
+			t.Errorf("planted %q: %v", c.says, err)
+		}
+	}
 }

@@ -40,6 +40,8 @@ var planted = []struct {
 	{"log nothing", "origin GET /a 200\nget /a -> 200\nexpect-log nothing", ":3:", []string{"want nothing"}},
 	{"counter", "get / -> 404\ncounter edge_rejected_total +1", ":2:", []string{"got  +0", "want +1"}},
 	{"counter too far", "limit header_fields=20\nget / many=30 -> 431\nget / many=30 -> 431\ncounter edge_rejected_total +1", ":4:", []string{"got  +2", "want +1"}},
+	{"explained", "origin GET /a 200 'Cache-Control: max-age=60' body=one\nget /a -> 200\nexplain get /a -> verdict=miss", ":3:", []string{"explained verdict:", "got  hit", "want miss"}},
+	{"explained member", "explain get /a -> stored.variants.0.status=200", ":1:", []string{"explained stored.variants.0.status:", "(absent)"}},
 	{"parallel", "origin GET /a 200 body=one\nparallel 3 get /a -> 200 body=two", ":2:", []string{"got  one"}},
 	{"eventually", "origin GET /a 200 body=one\neventually get /a -> 200 body=two", ":2:", []string{"got  one"}},
 	{"nothing started", "finish A -> 200", ":1:", []string{`nothing was started as "A"`}},
