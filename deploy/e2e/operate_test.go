@@ -47,6 +47,28 @@ func TestOperate(t *testing.T) {
 		v.must(t, "/once/"+proto)
 	}
 
+	// The counts below show that explaining is no request.
+	t.Log("explain request")
+	var told struct{ Schema, Verdict, Stage string }
+	out, stderr, code := call(t, "explain", "request", "https://"+host+":8443/keep/1", "--pop", "fra", "--state", n.dir, "-o", "json")
+	if err := json.Unmarshal([]byte(out), &told); err != nil || code != 0 || told.Schema != "hither/explain-request/1" || told.Verdict != "hit" || told.Stage != "proxy" {
+		t.Errorf("explain request -o json: status %d, %v, %q\n%s", code, err, stderr, out)
+	}
+	for _, c := range []struct {
+		status int
+		words  []string
+		args   []string
+	}{
+		{1, []string{"nobody.test", "edge-fra serves no site"}, []string{"https://nobody.test/"}},
+		{2, []string{"no edge mars", "edge-fra"}, []string{"https://" + host + "/", "--pop", "mars"}},
+		{2, []string{`"x" is no field`}, []string{"https://" + host + "/", "--header", "x"}},
+	} {
+		stdout, stderr, status := call(t, append([]string{"explain", "request", "--state", n.dir}, c.args...)...)
+		if err := oneLine(stdout, stderr, status, c.status, c.words...); err != nil {
+			t.Errorf("explain request %s: %v", c.args, err)
+		}
+	}
+
 	t.Log("status")
 	var doc struct {
 		Schema   string
