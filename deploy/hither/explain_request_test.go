@@ -75,3 +75,22 @@ func TestPrintRequest(t *testing.T) {
 		t.Log("\n" + text)
 	}
 }
+
+// Whatever is given as a URL, what is asked about has a host and a target, and nothing of the one is in the other.
+func FuzzReadURL(f *testing.F) {
+	f.Add("https://www.test/a?b#c")
+	f.Add("http://[::1]:8080?x")
+	f.Add("https://#/")
+	f.Fuzz(func(t *testing.T, url string) {
+		var q node.Question
+		if readURL(&q, url) != nil {
+			return
+		}
+		if q.Host == "" || strings.ContainsAny(q.Host, "/?#@ ") || q.Target == "" || q.Target[0] != '/' || strings.ContainsAny(q.Target, "# \n") {
+			t.Errorf("%q: %+v", url, q)
+		}
+		if !strings.Contains(url, strings.TrimPrefix(q.Target, "/")) || !strings.Contains(url, q.Host) {
+			t.Errorf("%q is not as it came: %+v", url, q)
+		}
+	})
+}
