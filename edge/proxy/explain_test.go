@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"reflect"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -192,4 +193,39 @@ func heldTo(x *Explanation, got *record, out *discard) string {
 		return "no sentence"
 	}
 	return ""
+}
+
+// Explaining gets along with requests, fills and new sites at the same time.
+func TestExplainWhileServing(t *testing.T) {
+	site := &Site{Name: "www", Rules: []Rule{{Path: "/x"}}}
+	sites := NewSites()
+	sites.Add(site, "www.test")
+	p := newProxy(sites)
+	stock(t, p, site, "Vary", "Accept-Language", "Cache-Control", "max-age=0, stale-while-revalidate=9", "Content-Language", "de")
+	var all sync.WaitGroup
+	for i := range 8 {
+		all.Go(func() {
+			d := dice{rand.New(rand.NewPCG(uint64(i), 1))}
+			for range 200 {
+				r, err := http.NewRequest("GET", "https://www.test/", nil)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				r.RequestURI, r.RemoteAddr = draw(d, "/", "/x"), "192.0.2.1:5"
+				d.set(r.Header, "Accept-Language", "", "de", "de, en;q=0.1", "en")
+				switch d.IntN(3) {
+				case 0:
+					p.ServeHTTP(&discard{h: make(http.Header)}, r)
+				case 1:
+					if x := p.Explain(r); x.Verdict == "" || x.Why == "" {
+						t.Errorf("%+v", x)
+					}
+				case 2:
+					p.SetSites(sites)
+				}
+			}
+		})
+	}
+	all.Wait()
 }
