@@ -60,7 +60,7 @@ func TestGhost(t *testing.T) {
 func TestSecondChancesEnd(t *testing.T) {
 	m := open(t, 16*mib, cache.Key.Hash)
 	var all []cache.Key
-	for i := range 8000 {
+	for i := range 20_000 {
 		k := key(fmt.Sprint("/", i))
 		all = append(all, k)
 		m.Put(object(k, 0))
