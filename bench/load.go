@@ -192,10 +192,7 @@ func benchLoad(ctx context.Context, o loadOptions, stdout, stderr io.Writer) (er
 		return errors.Join(err)
 	}
 	doc.Stopped = ctx.Err() != nil
-	if wrong := doc.print(o, stdout); err == nil {
-		err = wrong
-	}
-	return err
+	return asWell(err, doc.print(o, stdout))
 }
 
 // tellLoad writes a line of progress.

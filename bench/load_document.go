@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"os"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -144,20 +143,15 @@ func (d *loadDocument) answered() bool {
 
 // print writes the result as it was asked for.
 func (d *loadDocument) print(o loadOptions, stdout io.Writer) (err error) {
-	if o.svg != "" {
-		if err := os.WriteFile(o.svg, d.picture(), 0o644); err != nil {
-			return fmt.Errorf("write the picture: %w", err)
-		}
-	}
 	if o.output == "json" {
 		err = printDocument(stdout, "bench-load", d)
 	} else {
 		err = d.table(stdout)
 	}
 	if err == nil && !d.answered() {
-		return errNoAnswer
+		err = errNoAnswer
 	}
-	return err
+	return asWell(err, writePicture(o.svg, d.picture))
 }
 
 // table writes the document for people.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime/debug"
@@ -47,7 +48,7 @@ func printDocument(w io.Writer, name string, v any) error {
 	return err
 }
 
-// checkPicture finds out whether there is a place for the picture; "" asks for none.
+// checkPicture finds out before the work whether the picture can be written; "" asks for none. It leaves nothing behind.
 func checkPicture(svg string) error {
 	if svg == "" {
 		return nil
@@ -55,7 +56,46 @@ func checkPicture(svg string) error {
 	if info, err := os.Stat(filepath.Dir(svg)); err != nil || !info.IsDir() {
 		return fmt.Errorf("--svg %s: %s is not a folder", svg, filepath.Dir(svg))
 	}
+	info, err := os.Stat(svg)
+	switch {
+	case err == nil && info.IsDir():
+		return fmt.Errorf("--svg %s: it is a folder; name a file in it", svg)
+	case err == nil && !info.Mode().IsRegular():
+		return nil // a pipe has to be opened once only
+	}
+	_, err = os.Lstat(svg)
+	absent := errors.Is(err, fs.ErrNotExist)
+	f, err := os.OpenFile(svg, os.O_WRONLY|os.O_CREATE, 0o644)
+	if err != nil {
+		return fmt.Errorf("--svg: %w; name a file that can be written", err)
+	}
+	err = f.Close()
+	if absent {
+		err = errors.Join(err, os.Remove(svg))
+	}
+	return err
+}
+
+// writePicture writes the picture of a result that is out already: where that fails, the measurement is not lost. "" asks for none.
+func writePicture(svg string, picture func() []byte) error {
+	if svg == "" {
+		return nil
+	}
+	if err := os.WriteFile(svg, picture(), 0o644); err != nil {
+		return fmt.Errorf("write the picture: %w; the result above is whole without it", err)
+	}
 	return nil
+}
+
+// asWell is both errors in one line, either of which may be nil.
+func asWell(first, then error) error {
+	switch {
+	case first == nil:
+		return then
+	case then == nil:
+		return first
+	}
+	return fmt.Errorf("%w; %w", first, then)
 }
 
 // version is the commit this program was built from.

@@ -155,18 +155,13 @@ func benchRTT(ctx context.Context, o rttOptions, stdout, stderr io.Writer) error
 
 // print writes the result as it was asked for, and tells whether everything holds.
 func (d *rttDocument) print(o rttOptions, stdout io.Writer) (err error) {
-	if o.svg != "" {
-		if err := os.WriteFile(o.svg, d.picture(), 0o644); err != nil {
-			return fmt.Errorf("write the picture: %w", err)
-		}
-	}
 	if o.output == "json" {
 		err = printDocument(stdout, "bench-rtt", d)
 	} else {
 		err = d.table(stdout)
 	}
 	if err == nil && !d.holds() {
-		return errDoesNotHold
+		err = errDoesNotHold
 	}
-	return err
+	return asWell(err, writePicture(o.svg, d.picture))
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -199,19 +198,16 @@ func replayWords(r trace.Result) string {
 }
 
 // print writes the result as it was asked for.
-func (d *traceDocument) print(o traceOptions, stdout io.Writer) error {
-	if o.svg != "" {
-		if err := os.WriteFile(o.svg, d.picture(), 0o644); err != nil {
-			return fmt.Errorf("write the picture: %w", err)
-		}
+func (d *traceDocument) print(o traceOptions, stdout io.Writer) (err error) {
+	if o.output == "json" {
+		err = printDocument(stdout, "bench-trace", d)
+	} else {
+		err = d.table(stdout)
 	}
 	if o.readme != "" {
-		if err := writeBetween(o.readme, traceMark, d.markdown()); err != nil {
-			return fmt.Errorf("--readme: %w", err)
+		if wrong := writeBetween(o.readme, traceMark, d.markdown()); wrong != nil {
+			err = asWell(err, fmt.Errorf("--readme: %w", wrong))
 		}
 	}
-	if o.output == "json" {
-		return printDocument(stdout, "bench-trace", d)
-	}
-	return d.table(stdout)
+	return asWell(err, writePicture(o.svg, d.picture))
 }
