@@ -64,7 +64,7 @@ func loadCommand() *cobra.Command {
 	f.Uint64Var(&o.load.Seed, "seed", 1, "of the order in which --zipf asks; the same makes the same")
 	f.BoolVar(&o.load.NewConnections, "new-connections", false, "open a connection for each request, and close it")
 	f.BoolVar(&o.load.Resume, "resume", false, "with --new-connections: resume with a ticket of a connection before")
-	f.IntSliceVar(&o.load.PIDs, "pid", nil, "the server's process `ID`, or several, for its processor time and memory")
+	f.IntSliceVar(&o.load.PIDs, "pid", nil, "the server's process `ID`, or several, for the processor time and memory of them and of all below them")
 	f.StringVar(&o.to, "to", "", "connect to this `ADDR` or ADDR:PORT, whatever the URL's host (default: what DNS says)")
 	f.StringVar(&o.resolver, "resolver", "", "the DNS server to ask, `ADDR` or ADDR:PORT (default: the machine's)")
 	f.StringVar(&o.ca, "ca", "", "trust the certificates in this `FILE` (default: the machine's)")

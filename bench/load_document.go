@@ -58,8 +58,9 @@ type loadRow struct {
 	Before   int64            `json:"rss_before_bytes,omitempty"`
 	After    int64            `json:"rss_after_bytes,omitempty"`
 	Most     int64            `json:"rss_most_bytes,omitempty"`
-	Service  *loadTimes       `json:"service,omitempty"`  // from when a request was sent
-	Response *loadTimes       `json:"response,omitempty"` // from when it was due; absent in a closed loop
+	Pids     int              `json:"server_processes,omitempty"` // the most there were at a time, of --pid and below
+	Service  *loadTimes       `json:"service,omitempty"`          // from when a request was sent
+	Response *loadTimes       `json:"response,omitempty"`         // from when it was due; absent in a closed loop
 }
 
 // loadTimes are how long answers took.
@@ -127,7 +128,7 @@ func (d *loadDocument) add(r *load.HTTPRun) {
 		row.Response = newLoadTimes(r.Response)
 	}
 	if s := r.Server; s.RSSBefore > 0 {
-		row.Before, row.After, row.Most = s.RSSBefore, s.RSSAfter, s.RSSMost
+		row.Before, row.After, row.Most, row.Pids = s.RSSBefore, s.RSSAfter, s.RSSMost, s.Processes
 		if r.InTime > 0 {
 			cpu, busy := microseconds(r.PerRequest(s.CPU)), s.CPU.Seconds()/max(r.Elapsed.Seconds(), 1e-9)
 			row.CPU, row.Busy = &cpu, &busy
@@ -260,6 +261,9 @@ func (d *loadDocument) remarks(w io.Writer, r loadRow) {
 	}
 	if r.Again > 0 {
 		fmt.Fprintf(w, "\n%s: %d requests were sent again, as the connection ended first: %s\n", r.Protocol, r.Again, r.Because)
+	}
+	if r.Pids > 1 {
+		fmt.Fprintf(w, "\n%s: cpu, cores and RSS are of %d processes together\n", r.Protocol, r.Pids)
 	}
 	switch {
 	case d.Resume:

@@ -57,7 +57,7 @@ func loaded(open bool) *loadDocument {
 			Protocol: p, Asked: o.load.Rate, Elapsed: o.load.For, Requests: 400, Answered: 400, InTime: 400, Bytes: 400 << 10,
 			Errors: map[load.ErrorKind]int64{}, Status: map[int]int64{200: 400}, CPU: 10 * time.Millisecond,
 			Service: times(400, time.Duration(i+1)*100*time.Microsecond), Response: times(400, time.Duration(i+1)*150*time.Microsecond),
-			Server: load.ServerUsage{CPU: 20 * time.Millisecond, RSSBefore: 30 << 20, RSSAfter: 31 << 20, RSSMost: 32 << 20},
+			Server: load.ServerUsage{CPU: 20 * time.Millisecond, RSSBefore: 30 << 20, RSSAfter: 31 << 20, RSSMost: 32 << 20, Processes: i + 1},
 		}
 		switch p {
 		case "h2":
@@ -244,6 +244,7 @@ func TestLoad(t *testing.T) {
 			Protocol string
 			Requests int64   `json:"requests_total"`
 			Most     int64   `json:"rss_most_bytes"`
+			Pids     int     `json:"server_processes"`
 			CPU      float64 `json:"client_cpu_us"`
 			Response struct{ Samples int64 }
 		}
@@ -255,7 +256,7 @@ func TestLoad(t *testing.T) {
 		t.Errorf("%+v", d)
 	}
 	for _, r := range d.Rows {
-		if r.Requests != 50 || r.Response.Samples != 50 || r.Most == 0 || r.CPU <= 0 {
+		if r.Requests != 50 || r.Response.Samples != 50 || r.Most == 0 || r.CPU <= 0 || r.Pids < 1 {
 			t.Errorf("%+v", r)
 		}
 	}
@@ -329,7 +330,7 @@ func TestLoadCalls(t *testing.T) {
 		url + "--ca /nowhere":                "--ca: open /nowhere",
 		url + "--svg /nowhere/at.svg":        "/nowhere is not a folder",
 		url + "-o xml":                       "want table or json",
-		url + "--pid 999999999":              "usage of process 999999999",
+		url + "--pid 999999999":              "usage of process 999999999: no process of that number runs; name the server's number",
 		url:                                  "connection refused",
 	} {
 		var stdout, stderr bytes.Buffer

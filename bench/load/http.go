@@ -45,7 +45,7 @@ type HTTPLoad struct {
 	Timeout time.Duration // of each request, with its connection where that is new; 0 is 10 s
 	MaxBody int64         // bytes of an answer, above which it is an error; 0 is 1 GiB
 
-	PIDs     []int              // the server's processes; none: nothing is known of its usage
+	PIDs     []int              // the server's processes, with all below them; none: nothing is known of its usage
 	Progress func(HTTPProgress) // called each second of the measurement and of the warm-up; may be nil
 }
 
@@ -106,7 +106,8 @@ type HTTPRun struct {
 // ServerUsage is what the kernel accounted to the server's processes in the time that is measured. Zero: nothing is known.
 type ServerUsage struct {
 	CPU                          time.Duration
-	RSSBefore, RSSAfter, RSSMost int64 // bytes; Most of samples ten times a second
+	RSSBefore, RSSAfter, RSSMost int64 // bytes; Most of samples ten times a second. After is zero, and CPU, where one ended
+	Processes                    int   // the most there were at a time
 }
 
 // Rate is how many answers a second came.
@@ -194,8 +195,8 @@ func (l HTTPLoad) Load(ctx context.Context) (*HTTPRun, error) {
 		}
 		l.To = to
 	}
-	if _, err := usageOf(l.PIDs); err != nil {
-		return nil, err
+	if _, err := ReadTrees(l.PIDs); err != nil {
+		return nil, fmt.Errorf("%w; name the server's number", err)
 	}
 	d := newDialler(&l)
 	if err := d.probe(ctx); err != nil {

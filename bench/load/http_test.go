@@ -430,7 +430,8 @@ func TestServerProcessEnds(t *testing.T) {
 	})
 	l.For, l.PIDs = time.Hour, []int{cmd.Process.Pid}
 	run, err := l.Load(t.Context())
-	if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("usage of process %d", cmd.Process.Pid)) || run == nil || run.Answered < 10 {
+	if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("of process %d: no process of that number runs any more: it ended under load", cmd.Process.Pid)) ||
+		run == nil || run.Answered < 10 || run.Server.RSSAfter != 0 || run.Server.CPU != 0 {
 		t.Errorf("%+v, %v", run, err)
 	}
 }

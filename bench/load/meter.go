@@ -12,6 +12,7 @@ type meter struct {
 	loop   *httpLoop
 	cpu    time.Duration // of this process, once watch has returned
 	server ServerUsage   // the same
+	all    []int         // the server's processes; nil: they are to be found
 }
 
 // watch waits until the load's time is over or ctx is, and returns when that was. The error is of a process that ended.
@@ -22,30 +23,51 @@ func (m *meter) watch(ctx context.Context) (ended time.Duration, err error) {
 	if err := sleepUntil(ctx, l, l.from, tick.C, m.tell()); err != nil {
 		return time.Since(l.start), nil
 	}
-	self := SelfCPU()
-	before, err := usageOf(l.PIDs)
+	before, err := m.look()
 	if err != nil {
 		return time.Since(l.start), err
 	}
-	m.server.RSSBefore, m.server.RSSMost = before.RSS, before.RSS
-	report := m.tell()
+	self := SelfCPU()
+	m.server.RSSBefore = before.RSS
+	report, looked := m.tell(), 0
 	stopped := sleepUntil(ctx, l, l.to, tick.C, func(now time.Duration) error {
-		u, err := usageOf(l.PIDs)
-		m.server.RSSMost = max(m.server.RSSMost, u.RSS)
+		if looked++; looked%10 == 0 {
+			m.all = nil // whom the server has started since is seen after a second
+		}
+		_, err := m.look()
 		return errors.Join(err, report(now))
 	})
 	ended = min(time.Since(l.start), l.to)
+	m.cpu = SelfCPU() - self
 	if stopped != nil && ctx.Err() == nil {
 		return ended, stopped
 	}
-	m.cpu = SelfCPU() - self
-	after, err := usageOf(l.PIDs)
+	m.all = nil
+	after, err := m.look()
 	if err != nil {
 		return ended, err
 	}
-	m.server.CPU, m.server.RSSAfter = after.CPU-before.CPU, after.RSS
-	m.server.RSSMost = max(m.server.RSSMost, after.RSS)
+	m.server.CPU, m.server.RSSAfter = max(after.CPU-before.CPU, 0), after.RSS
 	return ended, nil
+}
+
+// look reads what the server's processes have been accounted to, and keeps the most it saw. Who they are it finds out where it
+// does not know.
+func (m *meter) look() (Tree, error) {
+	l := m.loop
+	var err error
+	if m.all == nil {
+		m.all, err = family(l.PIDs)
+	}
+	var t Tree
+	if err == nil {
+		t, err = account(m.all, l.PIDs)
+	}
+	if errors.Is(err, errEnded) {
+		err = fmt.Errorf("%w any more: it ended under load; its log may say why", err)
+	}
+	m.server.RSSMost, m.server.Processes = max(m.server.RSSMost, t.RSS), max(m.server.Processes, t.Processes)
+	return t, err
 }
 
 // sleepUntil sleeps, and does something at each tick; it ends early with that one's error.
@@ -96,17 +118,4 @@ func (m *meter) tell() func(time.Duration) error {
 		l.Progress(p)
 		return nil
 	}
-}
-
-// usageOf is that of all processes together.
-func usageOf(pids []int) (sum Usage, err error) {
-	for _, pid := range pids {
-		u, err := ReadUsage(pid)
-		if err != nil {
-			return sum, fmt.Errorf("%w; is it the server's number?", err)
-		}
-		sum.CPU += u.CPU
-		sum.RSS += u.RSS
-	}
-	return sum, nil
 }

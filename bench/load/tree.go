@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -13,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Tree is what the kernel has accounted to all processes below one: to a server with its workers.
+// A Tree is what the kernel has accounted to processes together: to a server with its workers.
 type Tree struct {
 	CPU       time.Duration // of all since they began, those that have ended as well; it never becomes less
 	RSS       int64         // bytes of memory now; what several share counts for each
@@ -30,30 +31,79 @@ func ReadTree(pid int) (Tree, error) {
 		return Tree{}, fmt.Errorf("load: usage of what process %d has started: nothing runs", pid)
 	}
 	t := Tree{Processes: len(below)}
-	for _, p := range append(below, pid) {
-		line, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p))
-		if err != nil {
-			return Tree{}, fmt.Errorf("load: usage of process %d: %w", p, err)
-		}
-		ended, err := parseEnded(string(line))
-		if err != nil {
-			return Tree{}, fmt.Errorf("load: usage of process %d: %w", p, err)
-		}
-		t.CPU += ended
-		if p == pid {
-			break
-		}
-		u, err := parseStat(string(line), int64(os.Getpagesize()))
-		if err != nil {
-			return Tree{}, fmt.Errorf("load: usage of process %d: %w", p, err)
-		}
-		cpu, err := processCPU(p)
+	for _, p := range below {
+		u, err := readWithEnded(p)
 		if err != nil {
 			return Tree{}, err
 		}
-		t.CPU, t.RSS = t.CPU+cpu, t.RSS+u.RSS
+		t.CPU, t.RSS = t.CPU+u.CPU, t.RSS+u.RSS
+	}
+	ended, err := readEnded(pid)
+	t.CPU += ended
+	return t, err
+}
+
+// ReadTrees reads processes and all below them, each once, whoever of them was named. One that is named and does not run is an
+// error; one below that ends meanwhile is left out, as its parent then accounts for it.
+func ReadTrees(pids []int) (Tree, error) {
+	all, err := family(pids)
+	if err != nil {
+		return Tree{}, err
+	}
+	return account(all, pids)
+}
+
+// family lists processes and all below them, each once. It reads all of /proc, which takes a millisecond or more.
+func family(pids []int) ([]int, error) {
+	if len(pids) == 0 {
+		return nil, nil
+	}
+	below, err := Below(pids...)
+	if err != nil {
+		return nil, err
+	}
+	all := slices.Concat(below, pids)
+	slices.Sort(all)
+	return slices.Compact(all), nil
+}
+
+// account adds up what a family has been accounted to; those that were named must run.
+func account(all, named []int) (t Tree, err error) {
+	for _, p := range all {
+		u, err := readWithEnded(p)
+		if errors.Is(err, errEnded) && !slices.Contains(named, p) {
+			continue
+		}
+		if err != nil {
+			return Tree{}, err
+		}
+		t.CPU, t.RSS, t.Processes = t.CPU+u.CPU, t.RSS+u.RSS, t.Processes+1
 	}
 	return t, nil
+}
+
+// readWithEnded is the usage of a process, with the processor time of its children that have ended.
+func readWithEnded(pid int) (Usage, error) {
+	u, err := ReadUsage(pid)
+	if err != nil {
+		return u, err
+	}
+	ended, err := readEnded(pid)
+	u.CPU += ended
+	return u, err
+}
+
+// readEnded is the processor time of a process's children that have ended.
+func readEnded(pid int) (time.Duration, error) {
+	line, err := readStat(pid)
+	if err != nil {
+		return 0, err
+	}
+	ended, err := parseEnded(line)
+	if err != nil {
+		return 0, fmt.Errorf("load: usage of process %d: %w", pid, err)
+	}
+	return ended, nil
 }
 
 // parseEnded reads from a line of proc_pid_stat(5) the processor time of the process's children that have ended.
@@ -70,8 +120,9 @@ func parseEnded(line string) (time.Duration, error) {
 	return time.Duration(user+system) * tick, nil
 }
 
-// Below lists the processes that descend from pid, without itself and without those that have ended.
-func Below(pid int) ([]int, error) {
+// Below lists the processes that descend from any of those, each once: without those themselves where none descends from another, and
+// without what has ended.
+func Below(pids ...int) ([]int, error) {
 	stats, err := filepath.Glob("/proc/[0-9]*/stat")
 	if err != nil {
 		return nil, fmt.Errorf("load: list processes: %w", err)
@@ -94,9 +145,9 @@ func Below(pid int) ([]int, error) {
 		}
 	}
 	var below []int
-	for next := children[pid]; len(next) > 0; next = next[1:] {
-		below = append(below, next[0])
-		next = append(next, children[next[0]]...)
+	for next := slices.Clone(pids); len(next) > 0; next = next[1:] {
+		below, next = append(below, children[next[0]]...), append(next, children[next[0]]...)
+		delete(children, next[0])
 	}
 	return below, nil
 }
@@ -109,15 +160,4 @@ func parseParent(line string) (parent int, ended bool, err error) {
 	}
 	parent, err = strconv.Atoi(f[1])
 	return parent, f[0] == "Z" || f[0] == "X", err
-}
-
-// processCPU is the processor time of a process: what clock_getcpuclockid(3) finds it by. It is in nanoseconds, where /proc has
-// hundredths of a second, and includes threads that have ended.
-func processCPU(pid int) (time.Duration, error) {
-	const sched = 2 // CPUCLOCK_SCHED
-	var t unix.Timespec
-	if err := unix.ClockGettime(int32(^pid<<3|sched), &t); err != nil {
-		return 0, fmt.Errorf("load: processor time of process %d: %w", pid, err)
-	}
-	return time.Duration(t.Nano()), nil
 }

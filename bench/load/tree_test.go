@@ -2,6 +2,7 @@ package load
 
 import (
 	"bufio"
+	"errors"
 	"os"
 	"os/exec"
 	"strings"
@@ -55,6 +56,52 @@ func TestTree(t *testing.T) {
 	one, err := ReadTree(os.Getpid())
 	if err != nil || one.Processes != 1 || one.CPU < two.CPU-2*tick {
 		t.Errorf("the child has ended: %+v, %v; before %v", one, err, two.CPU)
+	}
+}
+
+// TestTrees reads a shell with a child, whoever is named.
+func TestTrees(t *testing.T) {
+	cmd := exec.Command("sh", "-c", "(echo up; read line; echo done); echo more; read line")
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer cmd.Wait()
+	defer in.Close()
+	lines := bufio.NewScanner(out)
+	lines.Scan()
+	shell := cmd.Process.Pid
+	child, err := Below(shell)
+	if err != nil || len(child) != 1 {
+		t.Fatalf("below the shell: %v, %v", child, err)
+	}
+	below, err := ReadTrees(child)
+	if err != nil || below.Processes != 1 || below.RSS < 100<<10 {
+		t.Fatalf("the child: %+v, %v", below, err)
+	}
+	for name, pids := range map[string][]int{"the shell": {shell}, "both": {shell, child[0]}, "one twice": {child[0], shell, shell}} {
+		if both, err := ReadTrees(pids); err != nil || both.Processes != 2 || both.RSS < below.RSS*3/2 || both.CPU <= below.CPU {
+			t.Errorf("%s: %+v, %v; the child alone %+v", name, both, err, below)
+		}
+	}
+	in.Write([]byte("go on\n"))
+	lines.Scan()
+	lines.Scan()
+	if one, err := ReadTrees([]int{shell}); err != nil || one.Processes != 1 {
+		t.Errorf("the child has ended: %+v, %v", one, err)
+	}
+	if got, err := ReadTrees([]int{shell, child[0]}); !errors.Is(err, errEnded) {
+		t.Errorf("one that was named has ended: %+v, %v", got, err)
+	}
+	if none, err := ReadTrees(nil); err != nil || none != (Tree{}) {
+		t.Errorf("nobody: %+v, %v", none, err)
 	}
 }
 

@@ -3,6 +3,7 @@ package load
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"strconv"
 	"strings"
@@ -16,39 +17,71 @@ const tick = 10 * time.Millisecond
 
 // A Usage is what the kernel has accounted to a process.
 type Usage struct {
-	CPU time.Duration // user and system, of all its threads, since it began
+	CPU time.Duration // user and system, of all its threads, since it began; to the nanosecond
 	RSS int64         // bytes of memory now
 }
 
+// errEnded is of a process that is not there, or no more.
+var errEnded = errors.New("no process of that number runs")
+
 // ReadUsage reads the usage of a process.
 func ReadUsage(pid int) (Usage, error) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	line, err := readStat(pid)
+	if err != nil {
+		return Usage{}, err
+	}
+	rss, err := parseRSS(line, int64(os.Getpagesize()))
 	if err != nil {
 		return Usage{}, fmt.Errorf("load: usage of process %d: %w", pid, err)
 	}
-	u, err := parseStat(string(text), int64(os.Getpagesize()))
+	cpu, err := processCPU(pid)
 	if err != nil {
-		return Usage{}, fmt.Errorf("load: usage of process %d: %w", pid, err)
+		return Usage{}, err
 	}
-	return u, nil
+	return Usage{CPU: cpu, RSS: rss}, nil
 }
 
-// parseStat reads a line of proc_pid_stat(5). The program's name in it may hold spaces and brackets.
-func parseStat(line string, page int64) (Usage, error) {
+// readStat reads a process's line of proc_pid_stat(5).
+func readStat(pid int) (string, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH) {
+		err = errEnded
+	}
+	if err != nil {
+		return "", fmt.Errorf("load: usage of process %d: %w", pid, err)
+	}
+	return string(text), nil
+}
+
+// parseRSS reads a line of proc_pid_stat(5). The program's name in it may hold spaces and brackets.
+func parseRSS(line string, page int64) (int64, error) {
 	f := strings.Fields(line[strings.LastIndexByte(line, ')')+1:]) // from the third field on
 	if len(f) < 22 {
-		return Usage{}, errors.New("its stat line is cut")
+		return 0, errors.New("its stat line is cut")
 	}
-	if f[0] == "Z" {
-		return Usage{}, errors.New("it has ended")
+	if f[0] == "Z" || f[0] == "X" {
+		return 0, errEnded
 	}
-	user, err1 := strconv.ParseInt(f[11], 10, 64)
-	system, err2 := strconv.ParseInt(f[12], 10, 64)
-	pages, err3 := strconv.ParseInt(f[21], 10, 64)
-	if err := errors.Join(err1, err2, err3); err != nil {
-		return Usage{}, fmt.Errorf("its stat line: %w", err)
+	pages, err := strconv.ParseInt(f[21], 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("its stat line: %w", err)
 	}
-	return Usage{CPU: time.Duration(user+system) * tick, RSS: pages * page}, nil
+	return pages * page, nil
+}
+
+// processCPU is the processor time of a process: what clock_getcpuclockid(3) finds it by. It is in nanoseconds, where /proc has
+// hundredths of a second, and includes threads that have ended.
+func processCPU(pid int) (time.Duration, error) {
+	const sched = 2 // CPUCLOCK_SCHED
+	var t unix.Timespec
+	err := unix.ClockGettime(int32(^pid<<3|sched), &t)
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ESRCH) {
+		err = errEnded // the clock went with it
+	}
+	if err != nil {
+		return 0, fmt.Errorf("load: processor time of process %d: %w", pid, err)
+	}
+	return time.Duration(t.Nano()), nil
 }
 
 // SelfCPU is the processor time of this process and its threads.

@@ -1,6 +1,7 @@
 package load
 
 import (
+	"errors"
 	"net"
 	"net/netip"
 	"os"
@@ -9,31 +10,43 @@ import (
 	"time"
 )
 
-func TestParseStat(t *testing.T) {
+func TestParseRSS(t *testing.T) {
 	const line = "4711 (a) S 1 (b)) R 1 4711 4711 0 -1 4194560 5155 0 0 0 123 45 7 8 20 0 7 0 5000 1744000000 10500 18446744073709551615 1 1 0"
-	u, err := parseStat(line, 4096)
-	if want := (Usage{CPU: 1680 * time.Millisecond, RSS: 10500 * 4096}); err != nil || u != want {
-		t.Errorf("read %+v, %v; want %+v", u, err, want)
+	if rss, err := parseRSS(line, 4096); err != nil || rss != 10500*4096 {
+		t.Errorf("read %d, %v; want %d", rss, err, 10500*4096)
 	}
 	for _, c := range []struct{ line, why string }{
 		{"", "cut"},
 		{line[:60], "cut"},
-		{strings.Replace(line, " R ", " Z ", 1), "ended"},
-		{strings.Replace(line, " 123 ", " x ", 1), "invalid syntax"},
+		{strings.Replace(line, " R ", " Z ", 1), "no process of that number runs"},
+		{strings.Replace(line, " 10500 ", " x ", 1), "invalid syntax"},
 	} {
-		if u, err := parseStat(c.line, 4096); err == nil || !strings.Contains(err.Error(), c.why) {
-			t.Errorf("%q: %+v, %v; want an error with %q", c.line, u, err, c.why)
+		if rss, err := parseRSS(c.line, 4096); err == nil || !strings.Contains(err.Error(), c.why) {
+			t.Errorf("%q: %d, %v; want an error with %q", c.line, rss, err, c.why)
 		}
 	}
 }
 
+// The clock of a process is finer than the hundredths of a second in /proc.
 func TestReadUsage(t *testing.T) {
-	u, err := ReadUsage(os.Getpid())
-	if err != nil || u.RSS < 1<<20 {
-		t.Errorf("this process: %+v, %v", u, err)
+	fine := false
+	for range 100 { // one reading in ten million ends with five noughts, by chance
+		u, err := ReadUsage(os.Getpid())
+		if err != nil || u.RSS < 1<<20 || u.CPU <= 0 {
+			t.Fatalf("this process: %+v, %v", u, err)
+		}
+		fine = fine || u.CPU%tick != 0
 	}
-	if _, err := ReadUsage(1 << 30); err == nil {
-		t.Error("a process that cannot be has a usage")
+	if !fine {
+		t.Error("processor time comes in steps of 10 ms")
+	}
+	for name, read := range map[string]func(int) error{
+		"usage": func(pid int) error { _, err := ReadUsage(pid); return err },
+		"clock": func(pid int) error { _, err := processCPU(pid); return err },
+	} {
+		if err := read(1 << 27); !errors.Is(err, errEnded) {
+			t.Errorf("%s of a process that cannot be: %v", name, err)
+		}
 	}
 }
 

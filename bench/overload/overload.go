@@ -74,7 +74,7 @@ type Row struct {
 
 // An Account is what the kernel says of the server and of the machine during a run.
 type Account struct {
-	PerAnswer time.Duration // the server's processor time per answer; the kernel counts it in hundredths of a second
+	PerAnswer time.Duration // the server's processor time per answer
 	Busy      float64       // share of its core that the server had while it was asked
 	Others    float64       // cores that neither server nor client had, but somebody, until the client ended
 	Dropped   int64         // questions that its sockets had no room for
