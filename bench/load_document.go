@@ -43,17 +43,17 @@ type loadRow struct {
 	Rate     float64          `json:"rate"`
 	Requests int64            `json:"requests_total"`
 	Answered int64            `json:"answered_total"`
-	Unsent   int64            `json:"unsent_total"`
-	Errors   map[string]int64 `json:"errors_total"` // by kind
+	Unsent   *int64           `json:"unsent_total,omitempty"` // absent in a closed loop
+	Errors   map[string]int64 `json:"errors"`                 // by kind
 	First    string           `json:"first_error,omitempty"`
-	Status   map[string]int64 `json:"status_total"`
+	Status   map[string]int64 `json:"statuses"` // by code
 	Bytes    int64            `json:"body_bytes_total"`
 	Opened   int64            `json:"connections_opened_total"`
 	Resumed  int64            `json:"connections_resumed_total"`
 	Again    int64            `json:"sent_again_total"`
 	Because  string           `json:"sent_again_because,omitempty"`
-	ClientC  float64          `json:"client_cpu_us"`    // per answer
-	CPU      *float64         `json:"cpu_us,omitempty"` // the server's, per answer
+	ClientC  *float64         `json:"client_cpu_us,omitempty"` // per answer
+	CPU      *float64         `json:"cpu_us,omitempty"`        // the server's, per answer
 	Busy     *float64         `json:"server_cores,omitempty"`
 	Before   int64            `json:"rss_before_bytes,omitempty"`
 	After    int64            `json:"rss_after_bytes,omitempty"`
@@ -108,9 +108,9 @@ func newLoadDocument(o loadOptions) *loadDocument {
 // add takes up what was measured over one protocol.
 func (d *loadDocument) add(r *load.HTTPRun) {
 	row := loadRow{
-		Protocol: r.Protocol, Seconds: r.Elapsed.Seconds(), Rate: r.Rate(), Requests: r.Requests, Answered: r.Answered, Unsent: r.Unsent,
+		Protocol: r.Protocol, Seconds: r.Elapsed.Seconds(), Rate: r.Rate(), Requests: r.Requests, Answered: r.Answered,
 		Errors: make(map[string]int64), Status: make(map[string]int64), Bytes: r.Bytes, Opened: r.Opened, Resumed: r.Resumed, Again: r.Again,
-		ClientC: microseconds(r.PerRequest(r.CPU)), Service: newLoadTimes(r.Service),
+		Service: newLoadTimes(r.Service),
 	}
 	for k, n := range r.Errors {
 		row.Errors[string(k)] = n
@@ -125,11 +125,15 @@ func (d *loadDocument) add(r *load.HTTPRun) {
 		row.Because = r.Because.Error()
 	}
 	if d.Loop == "open" {
-		row.Response = newLoadTimes(r.Response)
+		row.Response, row.Unsent = newLoadTimes(r.Response), &r.Unsent
+	}
+	if r.InTime > 0 && r.CPU > 0 {
+		cpu := microseconds(r.PerRequest(r.CPU))
+		row.ClientC = &cpu
 	}
 	if s := r.Server; s.RSSBefore > 0 {
 		row.Before, row.After, row.Most, row.Pids = s.RSSBefore, s.RSSAfter, s.RSSMost, s.Processes
-		if r.InTime > 0 {
+		if r.InTime > 0 && s.RSSAfter > 0 { // else it ended, with its account
 			cpu, busy := microseconds(r.PerRequest(s.CPU)), s.CPU.Seconds()/max(r.Elapsed.Seconds(), 1e-9)
 			row.CPU, row.Busy = &cpu, &busy
 		}
@@ -171,14 +175,14 @@ func (d *loadDocument) table(w io.Writer) error {
 			errs += n
 		}
 		unsent, rss := "-", "-"
-		if d.Loop == "open" {
-			unsent = fmt.Sprint(r.Unsent)
+		if r.Unsent != nil {
+			unsent = fmt.Sprint(*r.Unsent)
 		}
 		if r.Most > 0 {
 			rss = fmt.Sprintf("%.1f", float64(r.Most)/(1<<20))
 		}
-		fmt.Fprintf(t, "%s\t%.0f\t%.2f\t%d\t%s\tservice\t%s\t%s\t%.1f\t%s\t%s\t\n", r.Protocol, r.Rate,
-			float64(r.Bytes)/(1<<20)/max(r.Seconds, 1e-9), errs, unsent, r.Service.line(), figure(r.CPU, "%.1f"), r.ClientC, figure(r.Busy, "%.2f"), rss)
+		fmt.Fprintf(t, "%s\t%.0f\t%.2f\t%d\t%s\tservice\t%s\t%s\t%s\t%s\t%s\t\n", r.Protocol, r.Rate,
+			float64(r.Bytes)/(1<<20)/max(r.Seconds, 1e-9), errs, unsent, r.Service.line(), figure(r.CPU, "%.1f"), figure(r.ClientC, "%.1f"), figure(r.Busy, "%.2f"), rss)
 		if d.Loop == "open" {
 			fmt.Fprintf(t, "\t\t\t\t\tresponse\t%s\t\t\t\t\t\n", r.Response.line())
 		}
@@ -255,9 +259,9 @@ func (d *loadDocument) remarks(w io.Writer, r loadRow) {
 	if len(r.Status) > 1 {
 		fmt.Fprintf(w, "\n%s: status %s\n", r.Protocol, counted(r.Status, "%s %d times"))
 	}
-	if r.Unsent > 0 {
+	if r.Unsent != nil && *r.Unsent > 0 {
 		fmt.Fprintf(w, "\n%s: %d of %d requests were due and never sent, since no stream was free: it cannot keep this rate. They count as\nresponses that took as long as they had waited.\n",
-			r.Protocol, r.Unsent, r.Requests)
+			r.Protocol, *r.Unsent, r.Requests)
 	}
 	if r.Again > 0 {
 		fmt.Fprintf(w, "\n%s: %d requests were sent again, as the connection ended first: %s\n", r.Protocol, r.Again, r.Because)

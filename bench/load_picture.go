@@ -178,8 +178,8 @@ func (d *loadDocument) leftOut() (lines []string) {
 		if n > 0 {
 			failed = append(failed, fmt.Sprintf("%s %d of %d", r.Protocol, n, r.Requests))
 		}
-		if r.Unsent > 0 {
-			unsent = append(unsent, fmt.Sprintf("%s %d of %d", r.Protocol, r.Unsent, r.Requests))
+		if r.Unsent != nil && *r.Unsent > 0 {
+			unsent = append(unsent, fmt.Sprintf("%s %d of %d", r.Protocol, *r.Unsent, r.Requests))
 		}
 	}
 	if failed != nil {

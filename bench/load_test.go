@@ -112,7 +112,7 @@ func TestLoadWords(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, key := range []string{"asked_rate", `"response"`} {
+	for _, key := range []string{"asked_rate", `"response"`, "unsent_total"} {
 		if strings.Contains(string(body), key) {
 			t.Errorf("%s is in the document of a closed loop", key)
 		}
@@ -133,6 +133,40 @@ func TestLoadWords(t *testing.T) {
 		var out bytes.Buffer
 		if err := d.table(&out); err != nil || !strings.Contains(out.String(), want) {
 			t.Errorf("%v, %s\nwant %q", err, &out, want)
+		}
+	}
+}
+
+// What was not measured is absent: of a server's process that ended, and where nothing was answered.
+func TestLoadAbsent(t *testing.T) {
+	for name, c := range map[string]struct {
+		run    load.HTTPRun
+		absent string
+	}{
+		"ended":      {load.HTTPRun{InTime: 5, CPU: time.Millisecond, Server: load.ServerUsage{RSSBefore: 1, RSSMost: 1}}, "cpu_us server_cores rss_after_bytes service"},
+		"no answer":  {load.HTTPRun{CPU: time.Millisecond, Server: load.ServerUsage{CPU: 1, RSSBefore: 1, RSSAfter: 1, RSSMost: 1}}, "client_cpu_us cpu_us server_cores service"},
+		"no account": {load.HTTPRun{InTime: 5}, "client_cpu_us cpu_us server_cores rss_before_bytes rss_after_bytes rss_most_bytes server_processes service"},
+		"all":        {load.HTTPRun{InTime: 5, CPU: time.Millisecond, Server: load.ServerUsage{CPU: 1, RSSBefore: 1, RSSAfter: 1, RSSMost: 1, Processes: 1}}, "service"},
+	} {
+		d := loaded(false)
+		d.Rows = nil
+		c.run.Service = times(0, 0)
+		d.add(&c.run)
+		body, err := json.Marshal(d.Rows[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		var row map[string]any
+		if err := json.Unmarshal(body, &row); err != nil {
+			t.Fatal(err)
+		}
+		for _, key := range strings.Fields("client_cpu_us cpu_us server_cores rss_before_bytes rss_after_bytes rss_most_bytes service") {
+			if _, is := row[key]; is == slices.Contains(strings.Fields(c.absent), key) {
+				t.Errorf("%s: %s is there: %v", name, key, is)
+			}
+		}
+		if err := d.table(io.Discard); err != nil {
+			t.Error(err)
 		}
 	}
 }

@@ -44,7 +44,7 @@ type rttRow struct {
 	FirstP95  *float64    `json:"first_byte_p95_ms,omitempty"`
 	Last      *float64    `json:"last_byte_ms,omitempty"`
 	Rounds    *rtt.Rounds `json:"round_trips,omitempty"` // of most samples
-	Agree     int         `json:"round_trips_agree_total"`
+	Agree     *int        `json:"round_trips_agree_total,omitempty"`
 	Limit     *float64    `json:"limit_ms,omitempty"`
 	Ratio     *float64    `json:"ratio,omitempty"`
 	Records   []rttRecord `json:"records"`
@@ -79,7 +79,7 @@ func newRTTDocument(o rttOptions, r *rtt.Result) *rttDocument {
 			First: micro(row.First()), FirstP95: micro(row.FirstP95()), Last: micro(row.Last()), Limit: micro(row.Limit(r.Distances)),
 		}
 		if rounds, agree, ok := row.Rounds(); ok {
-			x.Rounds, x.Agree = &rounds, agree
+			x.Rounds, x.Agree = &rounds, &agree
 		}
 		if ratio := math.Round(row.Ratio(r.Distances)*1000) / 1000; ratio > 0 {
 			x.Ratio = &ratio

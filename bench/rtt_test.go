@@ -240,7 +240,7 @@ func TestRTTOfAURL(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, key := range []string{"client_edge_ms", "loss", "lab_error_ms", "cold_samples", "congestion", `"round_trips"`, "limit_ms", "ratio", "verdicts"} {
+	for _, key := range []string{"client_edge_ms", "loss", "lab_error_ms", "cold_samples", "congestion", "round_trips", "limit_ms", "ratio", "verdicts"} {
 		if strings.Contains(string(body), key) {
 			t.Errorf("%s is in the document of a URL", key)
 		}

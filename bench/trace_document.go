@@ -8,7 +8,7 @@ import (
 	"hither/cache/store"
 )
 
-// A traceDocument is the result of `bench trace`. What was not replayed has no hits.
+// A traceDocument is the result of `bench trace`. Of what was not replayed there are no figures.
 type traceDocument struct {
 	Commit  string       `json:"commit"`
 	Machine string       `json:"machine"`
@@ -34,11 +34,11 @@ type traceRow struct {
 	Size         *int64      `json:"size_bytes,omitempty"` // absent: infinite
 	Share        *float64    `json:"size_share,omitempty"` // of the unique bytes, where that was asked for
 	Limit        *float64    `json:"object_limit_share,omitempty"`
-	Hits         int64       `json:"hits_total"`
-	HitBytes     int64       `json:"hit_bytes"`
+	Hits         *int64      `json:"hits_total,omitempty"`
+	HitBytes     *int64      `json:"hit_bytes,omitempty"`
 	HitRatio     *float64    `json:"hit_ratio,omitempty"`
 	ByteHitRatio *float64    `json:"byte_hit_ratio,omitempty"`
-	TooLarge     int64       `json:"too_large_total"` // requests for objects above the limit
+	TooLarge     *int64      `json:"too_large_total,omitempty"` // requests for objects above the limit
 	Absent       string      `json:"absent,omitempty"`
 	Store        *traceStore `json:"store,omitempty"`
 }
@@ -73,7 +73,7 @@ func (d *traceDocument) add(t *trace.Trace, results []trace.Result) {
 		x.First = t.First.Error()
 	}
 	for _, r := range results {
-		row := traceRow{Policy: r.Policy, Hits: r.Hits, HitBytes: r.HitBytes, TooLarge: r.TooLarge, Absent: r.Absent}
+		row := traceRow{Policy: r.Policy, Absent: r.Absent}
 		if r.Policy != trace.Infinite {
 			row.Size, row.Limit = &r.Size, &r.Limit
 		}
@@ -81,6 +81,7 @@ func (d *traceDocument) add(t *trace.Trace, results []trace.Result) {
 			row.Share = &r.Share
 		}
 		if r.Absent == "" {
+			row.Hits, row.HitBytes, row.TooLarge = &r.Hits, &r.HitBytes, &r.TooLarge
 			row.HitRatio, row.ByteHitRatio = share(r.Hits, int64(x.Requests)), share(r.HitBytes, x.Requested)
 		}
 		if s := r.Store; s != nil {

@@ -152,7 +152,7 @@ func TestTraceSmall(t *testing.T) {
 			large       int64
 		}{{"fifo", 1, 10, 2}, {"lru", 2, 20, 2}, {"infinite", 4, 60, 0}} {
 			r := x.Rows[i]
-			if r.Policy != want.policy || r.Hits != want.hits || r.HitBytes != want.bytes || r.TooLarge != want.large || *r.HitRatio != float64(want.hits)/8 {
+			if r.Policy != want.policy || *r.Hits != want.hits || *r.HitBytes != want.bytes || *r.TooLarge != want.large || *r.HitRatio != float64(want.hits)/8 {
 				t.Errorf("%+v, want %+v", r, want)
 			}
 		}
