@@ -365,7 +365,7 @@ func TestLoadCalls(t *testing.T) {
 		url + "--svg /nowhere/at.svg":        "/nowhere is not a folder",
 		url + "-o xml":                       "want table or json",
 		url + "--pid 999999999":              "usage of process 999999999: no process of that number runs; name the server's number",
-		url:                                  "connection refused",
+		url:                                  "connection refused; start it, or name the host and port",
 	} {
 		var stdout, stderr bytes.Buffer
 		status := run(t.Context(), strings.Fields("load "+call), &stdout, &stderr)

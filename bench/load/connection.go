@@ -270,17 +270,30 @@ func (d *dialler) probe(ctx context.Context) error {
 	case o.err == nil:
 		return d.room(w)
 	case errors.As(o.err, &untrusted) && errors.As(o.err, new(x509.HostnameError)):
-		return untrusted
+		return fmt.Errorf("%w; name a host that is in its certificate", untrusted)
 	case errors.As(o.err, &untrusted):
 		return fmt.Errorf("%w; name whom to trust with --ca FILE (ca.pem in the network's state folder)", untrusted)
 	case errors.As(o.err, &shake), errors.As(o.err, &idle), d.proto == 3 && o.kind == ErrTimeout && !o.opened:
-		return errors.New("no answer to QUIC: it is down, or does not speak HTTP/3 there")
+		return NotThere(errors.New("no answer to QUIC: it is down, or does not speak HTTP/3 there"))
 	case o.kind == ErrTLS && strings.Contains(o.err.Error(), noProtocol):
-		return fmt.Errorf("the server does not speak %s there: %w", d.load.Protocol, o.err)
+		return fmt.Errorf("the server does not speak %s there: %w; choose another with --protocol", d.load.Protocol, o.err)
 	case o.kind == ErrTLS:
-		return fmt.Errorf("TLS handshake: %w", o.err)
+		return fmt.Errorf("TLS handshake: %w; name the port of an HTTPS server", o.err)
+	case o.kind == ErrConnect:
+		return NotThere(o.err)
+	case o.kind == ErrTimeout:
+		return fmt.Errorf("%w; name the port of a web server, or wait longer with --timeout", o.err)
+	case o.kind == ErrStatus:
+		return fmt.Errorf("%w; name a page that is there", o.err)
+	case o.kind == ErrProtocol:
+		return fmt.Errorf("%w; choose another with --protocol", o.err)
 	}
 	return o.err
+}
+
+// NotThere says what to do about a server to which no connection can be opened.
+func NotThere(err error) error {
+	return fmt.Errorf("%w; start it, or name the host and port where it listens", err)
 }
 
 // noProtocol is in the error of a server that speaks nothing that it was offered: TLS's alert (RFC 7301 section 3.2) has a type of

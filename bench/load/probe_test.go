@@ -54,15 +54,15 @@ func TestProbe(t *testing.T) {
 		change func(*HTTPLoad)
 		want   string
 	}{
-		"down":           {nil, func(l *HTTPLoad) { l.To = netip.MustParseAddrPort("127.0.0.1:1") }, "connection refused"},
-		"down, h3":       {nil, func(l *HTTPLoad) { l.To, l.Protocol = at(mute.Addr()), "h3" }, "no answer to QUIC"},
-		"mute":           {nil, func(l *HTTPLoad) { l.To = at(mute.Addr()) }, "no whole answer in time: 100ms"},
+		"down":           {nil, func(l *HTTPLoad) { l.To = netip.MustParseAddrPort("127.0.0.1:1") }, "connection refused; start it, or name the host and port where it listens"},
+		"down, h3":       {nil, func(l *HTTPLoad) { l.To, l.Protocol = at(mute.Addr()), "h3" }, "does not speak HTTP/3 there; start it, or name"},
+		"mute":           {nil, func(l *HTTPLoad) { l.To = at(mute.Addr()) }, "no whole answer in time: 100ms; name the port of a web server, or wait longer"},
 		"untrusted":      {nil, func(l *HTTPLoad) { l.TLS, l.Timeout = nil, 0 }, "name whom to trust with --ca FILE"},
 		"untrusted, h3":  {nil, func(l *HTTPLoad) { l.TLS, l.Timeout, l.Protocol = nil, 0, "h3" }, "name whom to trust with --ca FILE"},
-		"another name":   {nil, func(l *HTTPLoad) { l.TLS.ServerName, l.Timeout = "other.example.org", 0 }, "not other.example.org"},
+		"another name":   {nil, func(l *HTTPLoad) { l.TLS.ServerName, l.Timeout = "other.example.org", 0 }, "not other.example.org; name a host that"},
 		"no h2":          {nil, func(l *HTTPLoad) { l.To, l.Protocol, l.Timeout = at(old.Listener.Addr()), "h2", 0 }, "does not speak h2"},
 		"few streams":    {nil, func(l *HTTPLoad) { l.To, l.Protocol, l.Streams, l.Timeout = at(few.Listener.Addr()), "h2", 6, 0 }, "6 streams: the server takes 5 on a connection"},
-		"gone":           {nil, func(l *HTTPLoad) { l.URLs, l.Timeout = pages(t, l.To, "/gone"), 0 }, "status 410"},
+		"gone":           {nil, func(l *HTTPLoad) { l.URLs, l.Timeout = pages(t, l.To, "/gone"), 0 }, "status 410; name a page that is there"},
 		"TLS on no port": {nil, func(l *HTTPLoad) { l.URLs[0].Scheme, l.TLS, l.Timeout = "http", nil, 0 }, "status 400"},
 		"no process":     {nil, func(l *HTTPLoad) { l.PIDs = []int{1 << 30} }, "usage of process 1073741824: no process of that number runs; name the server's"},
 		"no name":        {nil, func(l *HTTPLoad) { l.To, l.URLs[0].Host = netip.AddrPort{}, "none.invalid" }, "ask for the address of none.invalid"},

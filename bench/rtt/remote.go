@@ -116,7 +116,7 @@ func (m *remote) reach(ctx context.Context) error {
 	defer cancel()
 	raw, err := m.client.Dial(ctx, "tcp", m.client.To.String())
 	if err != nil {
-		return fmt.Errorf("%w; start it, or name the host and port where it listens", err)
+		return load.NotThere(err)
 	}
 	defer raw.Close()
 	var untrusted *tls.CertificateVerificationError

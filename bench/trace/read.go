@@ -3,6 +3,7 @@ package trace
 import (
 	"bufio"
 	"bytes"
+	"compress/flate"
 	"compress/gzip"
 	"context"
 	"errors"
@@ -108,7 +109,7 @@ func read(ctx context.Context, from io.Reader, name string, skip bool) (*Trace, 
 	case bytes.HasPrefix(start, magicGzip):
 		unpacked, err := gzip.NewReader(in)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("its beginning is that of gzip: %w", unpackError(err))
 		}
 		in = bufio.NewReaderSize(unpacked, 1<<16)
 	case bytes.HasPrefix(start, magicZstd):
@@ -127,10 +128,8 @@ func read(ctx context.Context, from io.Reader, name string, skip bool) (*Trace, 
 		switch {
 		case err == bufio.ErrBufferFull:
 			why = fmt.Sprintf("longer than %d bytes; want time,key,size", maxLine)
-		case err == io.ErrUnexpectedEOF, errors.Is(err, gzip.ErrChecksum):
-			return nil, fmt.Errorf("after line %d: %w: the file was cut off or damaged; get it anew", line-1, err)
 		case err != nil:
-			return nil, fmt.Errorf("after line %d: %w", line-1, err)
+			return nil, fmt.Errorf("after line %d: %w", line-1, unpackError(err))
 		default:
 			why = r.line(text, line == 1)
 		}
@@ -148,6 +147,18 @@ func read(ctx context.Context, from io.Reader, name string, skip bool) (*Trace, 
 			r.t.First = broken
 		}
 	}
+}
+
+// unpackError says of a file that cannot be unpacked what to do; of other errors nothing.
+func unpackError(err error) error {
+	var corrupt flate.CorruptInputError
+	switch {
+	case err == io.EOF, err == io.ErrUnexpectedEOF:
+		return fmt.Errorf("%w: the file was cut off; get it anew", err)
+	case errors.Is(err, gzip.ErrChecksum), errors.Is(err, gzip.ErrHeader), errors.As(err, &corrupt):
+		return fmt.Errorf("%w: the file is damaged; get it anew", err)
+	}
+	return err
 }
 
 // oneLine reads to the end of a line, without it. What is longer than maxLine is read, not kept: bufio.ErrBufferFull.

@@ -115,13 +115,14 @@ func TestBrokenLines(t *testing.T) {
 func TestBrokenFiles(t *testing.T) {
 	whole := packed(t, strings.Repeat("1,/a,5\n", 10_000))
 	for name, c := range map[string]struct{ content, want string }{
-		"empty":       {"", "no request in it"},
-		"header only": {"time,key,size\n", "no request in it"},
-		"cut off":     {whole[:len(whole)-9], "the file was cut off or damaged"},
-		"damaged":     {whole[:len(whole)-8] + "damaged!", "the file was cut off or damaged"},
-		"zstd":        {"\x28\xb5\x2f\xfdxxxx", "unpack it first"},
-		"half a gzip": {"\x1f\x8b", "unexpected EOF"},
-		"no gzip":     {"\x1f\x8bxxxxxxxxxxxxxx", "gzip"},
+		"empty":          {"", "no request in it"},
+		"header only":    {"time,key,size\n", "no request in it"},
+		"cut off":        {whole[:len(whole)-9], "unexpected EOF: the file was cut off; get it anew"},
+		"damaged":        {whole[:len(whole)-8] + "damaged!", "the file is damaged; get it anew"},
+		"zstd":           {"\x28\xb5\x2f\xfdxxxx", "unpack it first"},
+		"half a gzip":    {"\x1f\x8b", "its beginning is that of gzip: unexpected EOF: the file was cut off; get it anew"},
+		"no gzip":        {"\x1f\x8bxxxxxxxxxxxxxx", "gzip: invalid header: the file is damaged; get it anew"},
+		"damaged inside": {whole[:12] + "xxxxxxxx" + whole[20:], ": the file is damaged; get it anew"},
 	} {
 		if _, err := Read(t.Context(), file(t, c.content), false); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v; want %s", name, err, c.want)
