@@ -21,6 +21,7 @@ const (
 	MaxRequests  = 100_000_000
 	maxKey       = 8 << 10
 	maxLine      = 2*maxKey + 128 // a key in quotes may be twice as long, with all of it quotes
+	maxEndless   = 64 << 20       // what has no end of line for so long is no trace
 	maxObject    = 1 << 50
 	maxRequested = 1 << 62
 	maxSpan      = 1 << 31 // seconds, 68 years: a cache counts ages no further
@@ -161,6 +162,9 @@ func unpackError(err error) error {
 	return err
 }
 
+// errEndless is of what cannot be left out, as nobody knows where it ends.
+var errEndless = fmt.Errorf("a line of more than %d MiB: this is no trace; want lines of time,key,size", maxEndless>>20)
+
 // oneLine reads to the end of a line, without it. What is longer than maxLine is read, not kept: bufio.ErrBufferFull.
 func oneLine(in *bufio.Reader) ([]byte, error) {
 	text, err := in.ReadSlice('\n')
@@ -171,8 +175,11 @@ func oneLine(in *bufio.Reader) ([]byte, error) {
 		}
 		return text, nil
 	}
-	for err == bufio.ErrBufferFull {
-		if _, err = in.ReadSlice('\n'); err == nil || err == io.EOF {
+	for n := len(text); err == bufio.ErrBufferFull; n += len(text) {
+		if n > maxEndless {
+			return nil, errEndless
+		}
+		if text, err = in.ReadSlice('\n'); err == nil || err == io.EOF {
 			return nil, bufio.ErrBufferFull
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/csv"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -140,6 +141,35 @@ func TestBrokenFiles(t *testing.T) {
 			t.Errorf("%v; want %s", err, want)
 		}
 	}
+}
+
+// A line without an end is not left out, but ends the trace.
+func TestReadEndless(t *testing.T) {
+	for _, skip := range []bool{false, true} {
+		counts := &endless{}
+		_, err := read(t.Context(), io.MultiReader(strings.NewReader("1,/a,5\n"), counts), "zeros", skip)
+		if err == nil || err.Error() != "after line 1: a line of more than 64 MiB: this is no trace; want lines of time,key,size" {
+			t.Errorf("skip %t: %v", skip, err)
+		}
+		if counts.n > maxEndless+1<<20 {
+			t.Errorf("skip %t: it read %d bytes", skip, counts.n)
+		}
+	}
+	long := strings.Repeat("x", 1<<20)
+	if got, err := Read(t.Context(), file(t, "1,/a,5\n"+long+"\n2,/a,5\n"), true); err != nil || got.Requests() != 2 || got.Skipped != 1 {
+		t.Errorf("a long line: %+v, %v", got, err)
+	}
+}
+
+// endless has more of a line, until a gigabyte.
+type endless struct{ n int }
+
+func (e *endless) Read(p []byte) (int, error) {
+	clear(p)
+	if e.n += len(p); e.n > 1<<30 {
+		return 0, io.EOF
+	}
+	return len(p), nil
 }
 
 // A pipe that nobody writes to, and one that is written to slowly, hold nobody up for longer than the context.
