@@ -20,7 +20,7 @@ func (m *meter) watch(ctx context.Context) (ended time.Duration, err error) {
 	l := m.loop
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
-	if err := sleepUntil(ctx, l, l.from, tick.C, m.tell()); err != nil {
+	if err := sleepUntil(ctx, l, l.from, tick.C, m.tell(time.Since(l.start))); err != nil {
 		return time.Since(l.start), nil
 	}
 	before, err := m.look()
@@ -29,7 +29,7 @@ func (m *meter) watch(ctx context.Context) (ended time.Duration, err error) {
 	}
 	self := SelfCPU()
 	m.server.RSSBefore = before.RSS
-	report, looked := m.tell(), 0
+	report, looked := m.tell(time.Since(l.start)), 0
 	stopped := sleepUntil(ctx, l, l.to, tick.C, func(now time.Duration) error {
 		if looked++; looked%10 == 0 {
 			m.all = nil // whom the server has started since is seen after a second
@@ -88,10 +88,10 @@ func sleepUntil(ctx context.Context, l *httpLoop, end time.Duration, tick <-chan
 	}
 }
 
-// tell reports progress once a second.
-func (m *meter) tell() func(time.Duration) error {
+// tell reports progress once a second, from an instant on.
+func (m *meter) tell(last time.Duration) func(now time.Duration) error {
 	l := m.loop
-	last, ends := time.Since(l.start), int64(0)
+	ends := int64(0)
 	for i := range l.sheets {
 		l.sheets[i].mu.Lock()
 		ends += l.sheets[i].ends
