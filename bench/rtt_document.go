@@ -171,7 +171,7 @@ func (d *rttDocument) introduceLab(w io.Writer) {
 		fmt.Fprintf(w, "; the lab itself adds %.2f ms to an echo", *d.LabError)
 	}
 	fmt.Fprintf(w, "; TCP uses %s\n", d.Congestion)
-	fmt.Fprintf(w, "Medians of %d samples, of %d on a cold pool. Milliseconds since the client began to connect; dns is what it took before that.\n", d.Samples, d.ColdSamples)
+	fmt.Fprintf(w, "Medians of %s, of %d on a cold pool. Milliseconds since the client began to connect; dns is what it took before that.\n", samples(d.Samples), d.ColdSamples)
 	fmt.Fprintln(w, "Round trips are those the first byte waited for, counted on the wire: near from client to edge, far from there to the origin,")
 	fmt.Fprintln(w, "or directly. limit is round trips x distance, and ratio the first byte over that.")
 }
@@ -182,5 +182,13 @@ func (d *rttDocument) introduceURL(w io.Writer) {
 	if d.Direct != "" {
 		fmt.Fprintf(w, "direct: %s\n", d.Direct)
 	}
-	fmt.Fprintf(w, "Medians of %d samples. Milliseconds since the client began to connect; dns is what it took before that. Round trips are counted in a lab only.\n", d.Samples)
+	fmt.Fprintf(w, "Medians of %s. Milliseconds since the client began to connect; dns is what it took before that. Round trips are counted in a lab only.\n", samples(d.Samples))
+}
+
+// samples says how many there are.
+func samples(n int) string {
+	if n == 1 {
+		return "1 sample"
+	}
+	return fmt.Sprintf("%d samples", n)
 }

@@ -33,14 +33,14 @@ text { font: 13px system-ui, -apple-system, "Segoe UI", "Helvetica Neue", sans-s
 .middle { text-anchor: middle }
 .ground { fill: #ffffff; stroke: #d1d9e0 }
 .grid { stroke: #d1d9e0 }
-.connect { fill: #56b4e9 } .handshake { fill: #e69f00 } .wait { fill: #009e73 } .body { fill: #b0b7bf }
+.dns { fill: #cc79a7 } .connect { fill: #56b4e9 } .handshake { fill: #e69f00 } .wait { fill: #009e73 } .body { fill: #b0b7bf }
 @media (prefers-color-scheme: dark) {
 text { fill: #e6edf3 }
 .faint { fill: #9198a1 }
 .ground { fill: #0d1117; stroke: #3d444d }
 .grid { stroke: #3d444d }
 .figure { stroke: #0d1117 }
-.connect { fill: #4a9fd0 } .handshake { fill: #d99a1c } .wait { fill: #12a67d } .body { fill: #656c76 }
+.dns { fill: #d98cb6 } .connect { fill: #4a9fd0 } .handshake { fill: #d99a1c } .wait { fill: #12a67d } .body { fill: #656c76 }
 }
 </style>
 `
@@ -73,9 +73,12 @@ func (d *rttDocument) pictureRows() (rows []rttRow, groups int) {
 // from each other as client and origin are. The ways of one protocol stand below each other, to be compared.
 func (d *rttDocument) picture() []byte {
 	rows, groups := d.pictureRows()
-	end := 0.0
+	end, before := 0.0, 0.0
 	for _, r := range rows {
 		end = max(end, *r.Last)
+		if r.DNS != nil {
+			before = max(before, *r.DNS)
+		}
 	}
 	bottom := pictureTop + max(groups-1, 0)*pictureGap + len(rows)*pictureRow + 4
 	height := bottom + 50
@@ -87,7 +90,7 @@ func (d *rttDocument) picture() []byte {
 		figures = "The figures are the median time to its first byte, and the round trips it waited for: near ones to the edge, far ones to the origin."
 		distance = *d.ClientOrigin
 	}
-	fmt.Fprintf(&b, "<title id=\"title\">%s</title>\n<desc id=\"desc\">One bar for each protocol, directly and through the edge: connect, handshake, first byte, last byte.</desc>\n", html.EscapeString(title))
+	fmt.Fprintf(&b, "<title id=\"title\">%s</title>\n<desc id=\"desc\">One bar for each protocol, directly and through the edge: DNS, connect, handshake, first byte, last byte.</desc>\n", html.EscapeString(title))
 	b.WriteString(pictureStyle)
 	fmt.Fprintf(&b, "<rect class=\"ground\" x=\"0.5\" y=\"0.5\" width=\"%d\" height=\"%d\" rx=\"8\"/>\n", pictureWidth-1, height-1)
 	fmt.Fprintf(&b, "<text class=\"title\" x=\"20\" y=\"34\">%s</text>\n", html.EscapeString(title))
@@ -96,11 +99,11 @@ func (d *rttDocument) picture() []byte {
 		size = d.Rows[0].Size
 	}
 	fmt.Fprintf(&b, "<text class=\"faint\" x=\"20\" y=\"55\">An object of %v. %s</text>\n", deploy.Size(size), figures)
-	legend(&b)
 
 	step := gridStep(distance, end)
-	scale := float64(pictureWidth-pictureLeft-pictureRight) / max(end, step)
-	at := func(ms float64) float64 { return pictureLeft + math.Round(ms*scale*10)/10 }
+	scale := float64(pictureWidth-pictureLeft-pictureRight) / (before + max(end, step))
+	at := func(ms float64) float64 { return pictureLeft + math.Round((before+ms)*scale*10)/10 }
+	legend(&b, rows, at)
 	var marks []float64
 	for ms := 0.0; ms <= end+step/1000; ms += step {
 		marks = append(marks, ms)
@@ -132,21 +135,38 @@ func (d *rttDocument) picture() []byte {
 // group is what rows have in common that differ in their protocol alone.
 func (r rttRow) group() string { return r.Path + " " + r.Cache }
 
-// bar draws the phases of a row, and its figure behind them.
-func (r rttRow) bar(b *bytes.Buffer, at func(float64) float64, y int) {
+// A phase is a part of a bar.
+type phase struct {
+	class    string
+	x, width float64
+}
+
+// phases are those of a row that can be seen: one that is too short (the rest of a small object) is left out, so that it hides no
+// other. DNS is before the clock starts.
+func (r rttRow) phases(at func(float64) float64) (all []phase) {
 	from := 0.0
-	for _, phase := range []struct {
+	if r.DNS != nil {
+		from = -*r.DNS
+	}
+	for _, p := range []struct {
 		class string
 		until *float64
-	}{{"connect", r.Connect}, {"handshake", r.Handshake}, {"wait", r.First}, {"body", r.Last}} {
-		if phase.until == nil {
+	}{{"dns", new(float64)}, {"connect", r.Connect}, {"handshake", r.Handshake}, {"wait", r.First}, {"body", r.Last}} {
+		if p.until == nil {
 			continue
 		}
-		// A phase that is too short to see (the rest of a small object) is left out, so that it hides no other.
-		if width := at(*phase.until) - at(from); width >= 0.5 {
-			fmt.Fprintf(b, "<rect class=\"%s\" x=\"%g\" y=\"%d\" width=\"%.1f\" height=\"%d\"/>\n", phase.class, at(from), y, width, pictureBar)
+		if width := at(*p.until) - at(from); width >= 0.5 {
+			all = append(all, phase{p.class, at(from), width})
 		}
-		from = *phase.until
+		from = *p.until
+	}
+	return all
+}
+
+// bar draws the phases of a row, and its figure behind them.
+func (r rttRow) bar(b *bytes.Buffer, at func(float64) float64, y int) {
+	for _, p := range r.phases(at) {
+		fmt.Fprintf(b, "<rect class=\"%s\" x=\"%g\" y=\"%d\" width=\"%.1f\" height=\"%d\"/>\n", p.class, p.x, y, p.width, pictureBar)
 	}
 	figure := fmt.Sprintf("%.0f ms", *r.First)
 	if *r.First < 10 {
@@ -169,13 +189,18 @@ func (r rttRow) bar(b *bytes.Buffer, at func(float64) float64, y int) {
 	fmt.Fprintf(b, "<text class=\"%s\" x=\"%g\" y=\"%d\">%s</text>\n", class, at(*r.Last)+6, y+pictureBar-2, figure)
 }
 
-// legend names the colours.
-func legend(b *bytes.Buffer) {
+// legend names the colours that are there.
+func legend(b *bytes.Buffer, rows []rttRow, at func(float64) float64) {
 	x := 20
 	for _, e := range []struct {
 		class, word string
 		width       int
-	}{{"connect", "connect (TCP)", 130}, {"handshake", "handshake (TLS, QUIC)", 190}, {"wait", "request to first byte", 180}, {"body", "first to last byte", 0}} {
+	}{{"dns", "DNS, before", 116}, {"connect", "connect (TCP)", 130}, {"handshake", "handshake (TLS, QUIC)", 190}, {"wait", "request to first byte", 180}, {"body", "first to last byte", 0}} {
+		if !slices.ContainsFunc(rows, func(r rttRow) bool {
+			return slices.ContainsFunc(r.phases(at), func(p phase) bool { return p.class == e.class })
+		}) {
+			continue
+		}
 		fmt.Fprintf(b, "<rect class=\"%s\" x=\"%d\" y=\"71\" width=\"12\" height=\"12\"/><text x=\"%d\" y=\"82\">%s</text>\n", e.class, x, x+18, e.word)
 		x += e.width
 	}

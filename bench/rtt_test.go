@@ -167,6 +167,53 @@ func TestRTTPicture(t *testing.T) {
 	}
 }
 
+// The legend has the phases that are drawn, and no other; DNS lies before the clock's start.
+func TestRTTLegend(t *testing.T) {
+	ms := func(v float64) *float64 { return &v }
+	quick := rttRow{Path: "direct", Protocol: "h3-0rtt", Cache: "none", First: ms(20), Last: ms(20.01)}
+	full := rttRow{Path: "edge", Protocol: "tls1.3", Cache: "hit", DNS: ms(10), Connect: ms(10), Handshake: ms(20), First: ms(30), Last: ms(60)}
+	for name, c := range map[string]struct {
+		rows []rttRow
+		want string
+		zero string // where the clock starts
+	}{
+		"quick":   {[]rttRow{quick}, "wait", "274"},
+		"full":    {[]rttRow{full}, "dns connect handshake wait body", "348.4"},
+		"both":    {[]rttRow{quick, full}, "dns connect handshake wait body", "348.4"},
+		"nothing": {nil, "", "274"},
+	} {
+		d := &rttDocument{URL: "https://www.hither.test/", Rows: c.rows}
+		var legend []string
+		drawn := map[string]bool{}
+		for line := range strings.Lines(string(d.picture())) {
+			class, of, _ := strings.Cut(strings.TrimPrefix(line, `<rect class="`), `"`)
+			switch {
+			case !strings.HasPrefix(line, "<rect ") || class == "ground":
+			case strings.Contains(of, ` y="71" `):
+				legend = append(legend, class)
+			default:
+				drawn[class] = true
+			}
+		}
+		if strings.Join(legend, " ") != c.want || len(drawn) != len(legend) {
+			t.Errorf("%s: the legend has %q, drawn are %v; want %q", name, legend, drawn, c.want)
+		}
+		if !bytes.Contains(d.picture(), []byte(`<text class="faint middle" x="`+c.zero+`"`)) || !bytes.Contains(d.picture(), []byte(">0</text>")) {
+			t.Errorf("%s: no start at %s", name, c.zero)
+		}
+	}
+}
+
+// One sample is told as one.
+func TestRTTOneSample(t *testing.T) {
+	for _, o := range []rttOptions{{samples: 1, cold: 1}, {samples: 1, url: &url.URL{Scheme: "https", Host: "a.test"}}} {
+		var out bytes.Buffer
+		if err := newRTTDocument(o, traveled()).table(&out); err != nil || !strings.Contains(out.String(), "Medians of 1 sample") || strings.Contains(out.String(), "1 samples") {
+			t.Errorf("%v: %s", err, &out)
+		}
+	}
+}
+
 // A call that is wrong is told in one line before anything is made.
 func TestRTTCalls(t *testing.T) {
 	t.Setenv("TMPDIR", t.TempDir())
