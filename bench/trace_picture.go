@@ -33,7 +33,7 @@ text { font: 13px system-ui, -apple-system, "Segoe UI", "Helvetica Neue", sans-s
 .limited { stroke-dasharray: 3 3 }
 .thick { stroke-width: 3.5 }
 .fifo { stroke: #8c959f } .lru { stroke: #cc79a7 } .s3fifo { stroke: #e69f00 } .wtinylfu { stroke: #009e73 }
-.hither { stroke: #0072b2 } .infinite { stroke: #59636e; stroke-dasharray: 8 4 }
+.hither { stroke: #0072b2 } .infinite { stroke: #59636e; stroke-width: 2; stroke-dasharray: 0 5; stroke-linecap: round }
 circle { stroke: none }
 .of-fifo { fill: #8c959f } .of-lru { fill: #cc79a7 } .of-s3fifo { fill: #e69f00 } .of-wtinylfu { fill: #009e73 } .of-hither { fill: #0072b2 }
 @media (prefers-color-scheme: dark) {
@@ -125,34 +125,37 @@ func (t *traceTrace) panel(b *bytes.Buffer, left, top int, word string, value fu
 		if l != 0 && l != len(limits)-1 {
 			continue
 		}
-		for _, name := range t.policies() { // the store first: the thin lines of others lie on its thick one
-			radius := 3
-			if name == trace.Store {
-				radius = 5
-			}
-			var path, dots strings.Builder
-			for i, at := range sizes {
-				r := t.row(name, at.sized(), limit)
-				if r == nil || value(*r) == nil || name == trace.Infinite {
-					continue
-				}
-				move := "L"
-				if path.Len() == 0 {
-					move = "M"
-				}
-				fmt.Fprintf(&path, "%s%g %g", move, x(i), y(*value(*r)))
-				fmt.Fprintf(&dots, "<circle class=\"of-%s\" cx=\"%g\" cy=\"%g\" r=\"%d\"/>", name, x(i), y(*value(*r)), radius)
-			}
+		for _, name := range t.policies() {
 			class := name
-			if name == trace.Store {
-				class += " thick"
-			} else if l < len(limits)-1 {
+			if l < len(limits)-1 {
 				class += " limited"
 			}
-			if path.Len() > 0 {
-				fmt.Fprintf(b, "<path class=\"line %s\" d=\"%s\"/>%s\n", class, &path, &dots)
+			if name != trace.Store {
+				t.line(b, name, limit, class, 3, x, y, value)
 			}
 		}
+	}
+	t.line(b, trace.Store, trace.StoreLimit, trace.Store+" thick", 4.5, x, y, value) // on top of all others: it is what this is about
+}
+
+// line draws one policy's ratio over the sizes, if it was replayed at any.
+func (t *traceTrace) line(b *bytes.Buffer, name string, limit float64, class string, radius float64, x func(int) float64, y func(float64) float64,
+	value func(traceRow) *float64) {
+	var path, dots strings.Builder
+	for i, at := range t.at() {
+		r := t.row(name, at.sized(), limit)
+		if r == nil || value(*r) == nil || name == trace.Infinite {
+			continue
+		}
+		move := "L"
+		if path.Len() == 0 {
+			move = "M"
+		}
+		fmt.Fprintf(&path, "%s%g %g", move, x(i), y(*value(*r)))
+		fmt.Fprintf(&dots, "<circle class=\"of-%s\" cx=\"%g\" cy=\"%g\" r=\"%g\"/>", name, x(i), y(*value(*r)), radius)
+	}
+	if path.Len() > 0 {
+		fmt.Fprintf(b, "<path class=\"line %s\" d=\"%s\"/>%s\n", class, &path, &dots)
 	}
 }
 

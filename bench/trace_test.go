@@ -122,6 +122,28 @@ func TestTracePicture(t *testing.T) {
 	}
 }
 
+// The store's line is the last of a panel, so on top, and dashed has one meaning.
+func TestTraceLines(t *testing.T) {
+	var panels [][]string
+	for line := range strings.Lines(string(replayed(t).picture())) {
+		class, isLine := strings.CutPrefix(line, `<path class="line `)
+		switch {
+		case strings.HasPrefix(line, `<text class="group"`):
+			panels = append(panels, nil)
+		case isLine && len(panels) > 0:
+			class, _, _ = strings.Cut(class, `"`)
+			panels[len(panels)-1] = append(panels[len(panels)-1], class)
+		}
+	}
+	want := "infinite, fifo limited, lru limited, s3fifo limited, wtinylfu limited, fifo, lru, s3fifo, wtinylfu, hither thick"
+	if len(panels) != 4 || strings.Join(panels[0], ", ") != want {
+		t.Errorf("%d panels, the first with %q", len(panels), panels[0])
+	}
+	if strings.Count(traceStyle, "stroke-dasharray") != 2 || !strings.Contains(traceStyle, ".limited { stroke-dasharray: 3 3 }") || !strings.Contains(traceStyle, "stroke-dasharray: 0 5") {
+		t.Error("something else than a limit is dashed")
+	}
+}
+
 func runTrace(t *testing.T, args ...string) (status int, stdout, stderr string) {
 	t.Helper()
 	var out, errs bytes.Buffer
