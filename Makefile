@@ -8,7 +8,9 @@ TRACES      ?=
 # compete for two cores make each other's peers late.
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 COMMIT      := $(shell git rev-parse --short=12 HEAD 2>/dev/null)
-SOURCES     := $(shell find . -name '*.go' -o -name '*.yaml' -o -path './origin/gateway/site/*' -o -path './bench/conformance*' -type f) go.mod go.sum
+# All that programs are built from, what is embedded in them as well (bench/make_test.go).
+SOURCES     := $(shell find . -type f \( -name '*.go' -o -name '*.yaml' -o -path './origin/gateway/site/*' -o -path './bench/conformance*' \
+                 -o -path './bench/peers/*' -o -path './bench/load/*.lua' -o -path './deploy/*.json' -o -path './dns/geo/*.bin' -o -path './dns/geo/*.txt' \)) go.mod go.sum
 
 .DEFAULT_GOAL := help
 
