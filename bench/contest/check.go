@@ -83,12 +83,12 @@ func (c *Contest) count(ctx context.Context) (int64, error) {
 	return upstream.Count(ctx, c.http, c.Upstream.Addr.String())
 }
 
-// fillers is how many requests fill a cache at once, passes how often that is tried, and sample the part of all objects that
-// is looked for afterwards: each load is held to its hits as well.
+// fillers is how many requests fill a cache at once, passes how often that is tried, and sample about how many objects are looked
+// for afterwards: each load is held to its hits as well.
 const (
 	fillers = 8
 	passes  = 4
-	sample  = 10
+	sample  = 1000
 )
 
 // fill has a server store all objects of a size: it asks for them until the server asks its upstream for none of a sample.
@@ -104,7 +104,7 @@ func (c *Contest) fill(ctx context.Context, s *peers.WebServer, size upstream.Si
 		if err != nil {
 			return err
 		}
-		if err := v.every(ctx, size, keys, sample); err != nil {
+		if err := v.every(ctx, size, keys, max(keys/sample, 1)); err != nil {
 			return err
 		}
 		if after, err := c.count(ctx); err != nil || after == before {
