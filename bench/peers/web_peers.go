@@ -107,7 +107,6 @@ func varnish(d webData, paths []string) []webProcess {
 		"-p", "thread_pools=1", // one per core, and it has one
 		"-p", "thread_pool_min=200", // threads that are there need not be made
 		"-p", fmt.Sprintf("thread_pool_max=%d", max(5000, 2*d.Connections)), // an HTTP/2 connection has one, idle or not
-		"-p", "thread_pool_stack=64k",
 		"-p", "http_gzip_support=off", // nothing here can be compressed
 		"-p", "timeout_idle=3600",
 		"-p", "backend_idle_timeout=3600",
@@ -187,7 +186,7 @@ func (p WebPeer) Start(ctx context.Context, b *Bench) (*WebServer, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &WebServer{Name: p.Name, Version: version, Addr: b.at(fmt.Sprintf(".3.%d", p.number), WebPort)}
+	s := &WebServer{Name: p.Name, Version: version, Addr: b.at(fmt.Sprintf(".3.%d", p.number), WebPort), folder: dir}
 	d := b.data(dir, s.Addr)
 	if err := fill(path.Join("web", p.Name), d); err != nil {
 		return nil, err
