@@ -69,7 +69,7 @@ func (o *dnsOptions) check() error {
 }
 
 // benchDNS starts a server, measures it, and prints what it found.
-func benchDNS(ctx context.Context, o dnsOptions, stdout, stderr io.Writer) error {
+func benchDNS(ctx context.Context, o dnsOptions, stdout, stderr io.Writer) (err error) {
 	if err := o.check(); err != nil {
 		return err
 	}
@@ -77,7 +77,7 @@ func benchDNS(ctx context.Context, o dnsOptions, stdout, stderr io.Writer) error
 	if err != nil {
 		return err
 	}
-	defer b.close()
+	defer func() { err = errors.Join(err, b.close()) }()
 	queries, err := load.NewQueries(peers.Name, questions, 1)
 	if err != nil {
 		return err
@@ -133,6 +133,7 @@ type dnsBench struct {
 	dnsperf      load.Dnsperf
 	ours, theirs int
 	dir          string
+	folder       *peers.Folder
 }
 
 func newDNSBench(ctx context.Context) (*dnsBench, error) {
@@ -147,14 +148,18 @@ func newDNSBench(ctx context.Context) (*dnsBench, error) {
 	if len(cores) < 2 {
 		return nil, errors.New("server and client take a core each, and this program may use one only")
 	}
-	dir, err := os.MkdirTemp("", "hither-bench-")
+	self, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
-	return &dnsBench{dnsperf: dnsperf, ours: cores[len(cores)-1], theirs: cores[0], dir: dir}, nil
+	folder, err := peers.NewFolder(self)
+	if err != nil {
+		return nil, err
+	}
+	return &dnsBench{dnsperf: dnsperf, ours: cores[len(cores)-1], theirs: cores[0], dir: folder.Dir, folder: folder}, nil
 }
 
-func (b *dnsBench) close() { os.RemoveAll(b.dir) }
+func (b *dnsBench) close() error { return b.folder.Close() }
 
 // writeQuestions makes the file that dnsperf reads.
 func writeQuestions(name string, q *load.Queries) error {

@@ -105,7 +105,7 @@ var dnsCases = map[string]int{caseClosed: 100, caseSingle: 1}
 const sampled = 4096
 
 // benchDNSPeers starts the servers, has them agree, measures them, and prints what it found.
-func benchDNSPeers(ctx context.Context, o dnsPeersOptions, stdout, stderr io.Writer) error {
+func benchDNSPeers(ctx context.Context, o dnsPeersOptions, stdout, stderr io.Writer) (err error) {
 	if err := o.check(); err != nil {
 		return err
 	}
@@ -113,7 +113,7 @@ func benchDNSPeers(ctx context.Context, o dnsPeersOptions, stdout, stderr io.Wri
 	if err != nil {
 		return err
 	}
-	defer b.close()
+	defer func() { err = errors.Join(err, b.close()) }()
 	c := &dnsContest{dnsBench: b, o: o, stderr: stderr}
 	defer c.stop()
 	if err := c.prepare(); err != nil {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"hither/bench/lab"
+	"hither/bench/peers"
 )
 
 func labCommand() *cobra.Command {
@@ -73,7 +75,7 @@ func (o *labOptions) options() (lab.Options, error) {
 	return lab.Options{Segments: segments, Seed: o.seed}, nil
 }
 
-func labUp(ctx context.Context, o labOptions, stdout io.Writer) error {
+func labUp(ctx context.Context, o labOptions, stdout io.Writer) (err error) {
 	options, err := o.options()
 	if err != nil {
 		return err
@@ -83,12 +85,20 @@ func labUp(ctx context.Context, o labOptions, stdout io.Writer) error {
 	} else if ran {
 		return exitError(status)
 	}
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
 	if o.hither == "" {
-		self, err := os.Executable()
+		o.hither = filepath.Join(filepath.Dir(self), "hither")
+	}
+	if o.dir == "" {
+		folder, err := peers.NewFolder(self)
 		if err != nil {
 			return err
 		}
-		o.hither = filepath.Join(filepath.Dir(self), "hither")
+		defer func() { err = errors.Join(err, folder.Close()) }()
+		o.dir = folder.Dir
 	}
 	return lab.Up(ctx, lab.UpOptions{
 		Lab: options, Network: lab.NetworkOptions{Program: o.hither, Dir: o.dir, Site: o.site}, Names: o.names,

@@ -144,7 +144,7 @@ func (o *peersOptions) find(ctx context.Context, d *peersDocument) (there []peer
 }
 
 // benchPeers measures ours against each peer, and prints what it found.
-func benchPeers(ctx context.Context, o peersOptions, stdout, stderr io.Writer) error {
+func benchPeers(ctx context.Context, o peersOptions, stdout, stderr io.Writer) (err error) {
 	if err := o.check(); err != nil {
 		return err
 	}
@@ -155,11 +155,12 @@ func benchPeers(ctx context.Context, o peersOptions, stdout, stderr io.Writer) e
 	if err != nil {
 		return err
 	}
-	b, err := o.bench()
+	b, folder, err := o.bench()
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(b.Folder)
+	defer func() { err = errors.Join(err, folder.Close()) }()
+	d.Memory = folder.Memory
 	up, err := o.ready(ctx, b, &clients)
 	if err != nil {
 		return err

@@ -17,6 +17,7 @@ type peersDocument struct {
 	Pairs   int               `json:"pairs"`
 	Seconds float64           `json:"seconds"` // of each run
 	Log     bool              `json:"log"`
+	Memory  bool              `json:"files_in_memory"` // what servers keep in files is on no disk
 	Idle    int               `json:"idle_connections"`
 	Clients map[string]string `json:"clients"` // versions
 	Servers []peersServer     `json:"servers"`

@@ -17,27 +17,31 @@ import (
 )
 
 // bench makes the folder, and says who runs where.
-func (o *peersOptions) bench() (*peers.Bench, error) {
+func (o *peersOptions) bench() (*peers.Bench, *peers.Folder, error) {
 	cores, err := load.Cores()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if len(cores) < 2 {
-		return nil, errors.New("server and client take a core each, and this program may use one only")
+		return nil, nil, errors.New("server and client take a core each, and this program may use one only")
 	}
 	self, err := os.Executable()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	b := &peers.Bench{Self: self, Net: o.net, Server: cores[0], Client: cores[len(cores)-1], Log: o.log == "on", Connections: o.idle}
 	if err := b.Check(); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if err := moreFiles(b.Files()); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	b.Folder, err = os.MkdirTemp("", "hither-bench-")
-	return b, err
+	folder, err := peers.NewFolder(self)
+	if err != nil {
+		return nil, nil, err
+	}
+	b.Folder = folder.Dir
+	return b, folder, nil
 }
 
 // moreFiles lets this program and what it starts have so many files open.
@@ -53,8 +57,7 @@ func moreFiles(n int) error {
 	return syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit) // what is set by a call goes to children as well
 }
 
-// ready starts the upstream, and makes all that servers and clients need. The upstream is first, as its holder removes the folder
-// when this program is killed.
+// ready starts the upstream, and makes all that servers and clients need.
 func (o *peersOptions) ready(ctx context.Context, b *peers.Bench, clients *contest.Clients) (up *peers.WebServer, err error) {
 	if up, err = b.StartUpstream(ctx); err != nil {
 		return nil, err

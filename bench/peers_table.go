@@ -13,7 +13,7 @@ import (
 // table writes the document for people: a line for each case and server.
 func (d *peersDocument) table(w io.Writer) error {
 	fmt.Fprintf(w, "commit %s; %s\n", d.Commit, d.Machine)
-	fmt.Fprintf(w, "%s; access logs %s; %d pairs of %gs; median [least, most]\n", d.versions(), onOff(d.Log), d.Pairs, d.Seconds)
+	fmt.Fprintf(w, "%s; access logs %s; servers' files %s; %d pairs of %gs; median [least, most]\n", d.versions(), onOff(d.Log), d.files(), d.Pairs, d.Seconds)
 	if word := d.word(); word != "" {
 		fmt.Fprintln(w, word)
 	}
@@ -87,8 +87,8 @@ func (d *peersDocument) markdown(command string) string {
 		}
 		b.WriteString("\n")
 	}
-	fmt.Fprintf(&b, "\nIn brackets: hither's share of it, pair by pair, median and range; **best peer**. (`%s`; hither of commit %s; %s; %s; access logs %s; %d pairs of %gs",
-		command, d.Commit, d.Machine, d.versions(), onOff(d.Log), d.Pairs, d.Seconds)
+	fmt.Fprintf(&b, "\nIn brackets: hither's share of it, pair by pair, median and range; **best peer**. (`%s`; hither of commit %s; %s; %s; access logs %s; servers' files %s; %d pairs of %gs",
+		command, d.Commit, d.Machine, d.versions(), onOff(d.Log), d.files(), d.Pairs, d.Seconds)
 	if word := d.word(); word != "" {
 		b.WriteString("; " + word)
 	}
@@ -169,6 +169,14 @@ func (d *peersDocument) versions() string {
 		}
 	}
 	return strings.Join(all, ", ")
+}
+
+// files tells where servers keep them: on a disk it costs those that have their cache or their log there.
+func (d *peersDocument) files() string {
+	if d.Memory {
+		return "in memory"
+	}
+	return "on disk"
 }
 
 func onOff(on bool) string {

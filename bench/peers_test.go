@@ -53,7 +53,7 @@ func peersMeasured(t *testing.T) *peersDocument {
 		return all
 	}
 	d := &peersDocument{
-		Commit: "0123456789ab", Machine: "A Processor, 2 cores, Linux 6.1", Pairs: 3, Seconds: 3, Idle: 2000, Clients: map[string]string{"wrk": "4.1.0", "h2load": "1.52.0"},
+		Commit: "0123456789ab", Machine: "A Processor, 2 cores, Linux 6.1", Pairs: 3, Seconds: 3, Memory: true, Idle: 2000, Clients: map[string]string{"wrk": "4.1.0", "h2load": "1.52.0"},
 		Servers: []peersServer{
 			{Name: "hither", Version: "0123456789ab"}, {Name: "nginx", Version: "1.22.1"}, {Name: "haproxy", Version: "2.6.12"},
 			{Name: "varnish", Missing: true, Package: "hitch"}, {Name: "caddy", Version: "2.6.2", Note: "has no cache: hits are files"},

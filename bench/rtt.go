@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"hither/bench/lab"
+	"hither/bench/peers"
 	"hither/bench/rtt"
 	"hither/deploy"
 )
@@ -124,7 +125,7 @@ func (o *rttOptions) check() error {
 }
 
 // benchRTT makes a lab, measures in it, and prints what it found.
-func benchRTT(ctx context.Context, o rttOptions, stdout, stderr io.Writer) error {
+func benchRTT(ctx context.Context, o rttOptions, stdout, stderr io.Writer) (err error) {
 	if err := o.check(); err != nil {
 		return err
 	}
@@ -133,13 +134,17 @@ func benchRTT(ctx context.Context, o rttOptions, stdout, stderr io.Writer) error
 	} else if ran {
 		return exitError(status)
 	}
-	dir, err := os.MkdirTemp("", "hither-bench-")
+	self, err := os.Executable()
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
+	folder, err := peers.NewFolder(self)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, folder.Close()) }()
 	plan := rtt.Options{
-		Distances: o.distances, Loss: o.loss, Sizes: o.sizes, Samples: o.samples, Cold: o.cold, Program: o.hither, Dir: dir,
+		Distances: o.distances, Loss: o.loss, Sizes: o.sizes, Samples: o.samples, Cold: o.cold, Program: o.hither, Dir: folder.Dir,
 	}
 	p := &progress{to: stderr, of: plan.Steps()}
 	plan.Step = func(what string) { p.step("%s", what) }

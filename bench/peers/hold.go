@@ -16,11 +16,8 @@ import (
 	"hither/bench/load"
 )
 
-// HoldCommand is the first argument that has this program hold a server: it is started again as the server's parent.
+// HoldCommand is the first argument that has this program hold a server, or a folder: it is started again as the server's parent.
 const HoldCommand = "hold"
-
-// folderPrefix begins the name of each folder that a bench works in: no other is ever removed.
-const folderPrefix = "hither-bench-"
 
 // held has a program run below a process of ours that ends with us and then ends all the program has started, workers that have
 // left its group or changed their user as well. When we are killed it removes our folder, too.
@@ -41,10 +38,13 @@ const (
 )
 
 // Hold is the holder's life: args are a folder, a program and what to call it with. It returns the program's exit status once
-// all processes below have ended.
+// all processes below have ended. Without a program it holds the folder alone (see [NewFolder]).
 func Hold(args []string) (status int, err error) {
-	if len(args) < 2 || !strings.HasPrefix(filepath.Base(args[0]), folderPrefix) {
+	if len(args) < 1 || !strings.HasPrefix(filepath.Base(args[0]), folderPrefix) {
 		return 2, errors.New("peers: hold is for the bench itself: it needs a folder of a bench, and a program")
+	}
+	if len(args) == 1 {
+		return 0, keep(args[0])
 	}
 	// Orphans below become our children: none gets away.
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {

@@ -26,6 +26,8 @@ func TestMain(m *testing.M) {
 			os.Exit(status)
 		case parentMode:
 			os.Exit(parentOfHeld(os.Args[2], os.Args[3]))
+		case keeperMode:
+			os.Exit(parentOfFolder())
 		case UpstreamCommand:
 			os.Exit(serveUpstream(os.Args[2]))
 		}

@@ -48,6 +48,7 @@ type WebServer struct {
 
 	parts   []*process // that are measured, in the order in which they were started
 	helpers []*process // that are not
+	folder  string     // of its files; "" = it has none
 }
 
 // PIDs are processes whose descendants are the server; see [load.ReadTree].
@@ -73,12 +74,16 @@ func (s *WebServer) Alive() error {
 	return nil
 }
 
-// Stop ends the server, what was started last first; all of it has ended when Stop returns.
+// Stop ends the server, what was started last first; all of it has ended when Stop returns, and its files are gone: the next one's
+// may need the memory.
 func (s *WebServer) Stop() {
 	for _, of := range [][]*process{s.parts, s.helpers} {
 		for _, p := range slices.Backward(of) {
 			p.Stop()
 		}
+	}
+	if s.folder != "" {
+		os.RemoveAll(s.folder) // else it goes with the bench's
 	}
 }
 

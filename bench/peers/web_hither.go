@@ -84,7 +84,7 @@ func StartHitherWeb(ctx context.Context, program string, b *Bench) (*WebServer, 
 		args := []string{role, "--name", name, "--state", filepath.Join(fleet, "nodes", role+"-"+name), "--network", network, "--log-level", "error"}
 		return exec.Command(program, append(args, more...)...)
 	}
-	s := &WebServer{Name: "hither", Version: version, Addr: at}
+	s := &WebServer{Name: "hither", Version: version, Addr: at, folder: dir}
 	if err := s.run(ctx, b, "hither origin", false, node("origin", webOrigin), listening("tcp", gateway.String())); err != nil {
 		return nil, err
 	}
