@@ -45,14 +45,23 @@ bin/bench: $(SOURCES)
 bin/lab.test: $(SOURCES)
 	$(GO) test -c -tags e2e -o $@ ./bench/lab
 
-bench: bin/hither bin/bench bin/lab.test ## what must hold with a clock, by hand and on a quiet machine
-	cd bench/lab && ../../bin/lab.test -test.timeout 5m
-	bin/bench dns
-	bin/bench rtt
-	bin/bench dns peers --readme bench/README.md
-	@if [ -n "$(strip $(TRACES))" ]; then set -x; bin/bench trace --readme bench/README.md --svg bench/trace.svg $(TRACES); \
-	else echo "bench trace: skipped, as there is no trace; name files with lines of time,key,size: make bench TRACES='a.csv.gz b.csv'"; fi
-	bin/bench peers --readme bench/README.md
+bin/peers.test: $(SOURCES)
+	$(GO) test -c -tags e2e -o $@ ./bench/peers
+
+# What fails keeps nothing else from being measured: all is run, and what failed is named at the end.
+bench: bin/hither bin/bench bin/lab.test bin/peers.test ## what must hold with a clock, by hand and on a quiet machine
+	@failed=; trap 'exit 130' INT TERM; \
+	run() { echo "$$@"; "$$@" || failed="$$failed; $${name:-$$*}"; }; \
+	tests() { echo "cd bench/$$1 && ../../bin/$$1.test"; (cd bench/$$1 && ../../bin/$$1.test -test.timeout 10m) || failed="$$failed; bin/$$1.test"; }; \
+	tests peers; \
+	tests lab; \
+	run bin/bench dns; \
+	run bin/bench rtt; \
+	name="bin/bench dns peers" run bin/bench dns peers --readme bench/README.md; \
+	if [ -n "$(strip $(TRACES))" ]; then name="bin/bench trace" run bin/bench trace --readme bench/README.md --svg bench/trace.svg $(TRACES); \
+	else echo "bench trace: skipped, as there is no trace; name files with lines of time,key,size: make bench TRACES='a.csv.gz b.csv'"; fi; \
+	name="bin/bench peers" run bin/bench peers --readme bench/README.md; \
+	[ -z "$$failed" ] || { echo "make bench: failed: $${failed#; }" >&2; exit 1; }
 
 conformance: bin/hither bin/bench ## the public cache suite (SUITE=DIR is a checkout of http-tests/cache-tests; UPDATE=1 keeps the result)
 	@[ -n "$(SUITE)" ] || { echo 'make conformance: say where the suite is: SUITE=DIR, a checkout of https://github.com/http-tests/cache-tests with node_modules/undici'; exit 2; }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -43,5 +44,50 @@ func TestMakeSources(t *testing.T) {
 	}
 	if embedded < 20 {
 		t.Errorf("%d embedded files found: does go list tell them?", embedded)
+	}
+}
+
+// TestMakeBench has what must hold with a clock not hold, and a test fail: all the rest runs, and what failed is named at the end.
+func TestMakeBench(t *testing.T) {
+	if _, err := exec.LookPath("make"); err != nil {
+		t.Skip("make is not here")
+	}
+	text, err := os.ReadFile("../Makefile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	for _, folder := range []string{"bin", "bench/lab", "bench/peers"} {
+		if err := os.MkdirAll(filepath.Join(dir, folder), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	script := "#!/bin/sh\necho ${0##*/} $* >>" + dir + "/ran\ncase \"${0##*/} $*\" in FAIL) exit 1;; esac\n"
+	if err := os.WriteFile(filepath.Join(dir, "Makefile"), text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for fail, want := range map[string]string{
+		"nothing":                "",
+		"'bench dns'|lab.test*":  "make bench: failed: bin/lab.test; bin/bench dns",
+		"bench*peers*":           "make bench: failed: bin/bench dns peers; bin/bench peers",
+		"peers.test*|bench?rtt*": "make bench: failed: bin/peers.test; bin/bench rtt",
+	} {
+		os.Remove(filepath.Join(dir, "ran"))
+		built := []string{"-s", "-C", dir, "-o", "bin/hither", "-o", "bin/bench", "-o", "bin/lab.test", "-o", "bin/peers.test", "bench"}
+		for _, name := range []string{"bin/bench", "bin/lab.test", "bin/peers.test"} {
+			if err := os.WriteFile(filepath.Join(dir, name), []byte(strings.Replace(script, "FAIL", fail, 1)), 0o700); err != nil {
+				t.Fatal(err)
+			}
+		}
+		out, err := exec.Command("make", built...).CombinedOutput()
+		if (err != nil) != (want != "") || !strings.Contains(string(out), want) {
+			t.Errorf("%s fails: %v, %s; want %q", fail, err, out, want)
+		}
+		ran, _ := os.ReadFile(filepath.Join(dir, "ran"))
+		for _, must := range []string{"peers.test ", "lab.test ", "bench dns\n", "bench rtt\n", "bench dns peers --readme", "bench peers --readme"} {
+			if !strings.Contains(string(ran), must) {
+				t.Errorf("%s fails, and this was not run: %q", fail, must)
+			}
+		}
 	}
 }
