@@ -27,9 +27,6 @@ type dnsPeersOptions struct {
 	each                        time.Duration
 }
 
-// claimPairs is how many pairs a ratio takes that is written down.
-const claimPairs = 7
-
 func dnsPeersCommand() *cobra.Command {
 	var o dnsPeersOptions
 	c := &cobra.Command{
@@ -48,7 +45,7 @@ func dnsPeersCommand() *cobra.Command {
 	f.StringVar(&o.hither, "hither", "", "the program to measure (default: hither beside this program)")
 	f.StringVar(&o.net, "net", "127.99", "loopback addresses for the servers, 127.N")
 	f.StringSliceVar(&o.servers, "servers", peers.DNSPeers(), "whom to compare with")
-	f.IntVar(&o.pairs, "pairs", claimPairs, "how often ours and a peer are measured in each case")
+	f.IntVar(&o.pairs, "pairs", enough, "how often ours and a peer are measured in each case")
 	f.DurationVar(&o.each, "for", 5*time.Second, "how long each measurement takes, in whole seconds")
 	f.StringVar(&o.readme, "readme", "", "write the table into this `FILE` as well, between the comments `begin dns-peers` and `end dns-peers`")
 	outputFlag(c, &o.output)
@@ -67,8 +64,8 @@ func (o *dnsPeersOptions) check() error {
 		return fmt.Errorf("--for %v: want whole seconds, 1s to 1h", o.each)
 	case len(o.servers) == 0:
 		return errors.New("--servers: want at least one")
-	case o.readme != "" && o.pairs < claimPairs:
-		return fmt.Errorf("--readme with --pairs %d: what is written down takes at least %d", o.pairs, claimPairs)
+	case o.readme != "" && o.pairs < enough:
+		return fmt.Errorf("--readme with --pairs %d: what is written down takes at least %d", o.pairs, enough)
 	}
 	for i, name := range o.servers {
 		if !slices.Contains(peers.DNSPeers(), name) {

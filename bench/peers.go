@@ -32,7 +32,7 @@ type peersOptions struct {
 	peers []peers.WebPeer
 }
 
-// enough pairs are needed for a claim.
+// enough pairs are needed for a claim, and for what is written down.
 const enough = 7
 
 func peersCommand() *cobra.Command {
@@ -91,6 +91,9 @@ func (o *peersOptions) check() (err error) {
 		}
 	}
 	if o.readme != "" {
+		if o.pairs < enough {
+			return fmt.Errorf("--readme with --pairs %d: what is written down takes at least %d", o.pairs, enough)
+		}
 		if _, _, err := findMarks(o.readme, peersMark); err != nil {
 			return fmt.Errorf("--readme: %w", err)
 		}
@@ -195,13 +198,50 @@ func benchPeers(ctx context.Context, o peersOptions, stdout, stderr io.Writer) (
 	} else {
 		err = d.table(stdout)
 	}
-	if err == nil && o.readme != "" {
-		err = writeBetween(o.readme, peersMark, d.markdown(o.command()))
+	if err != nil {
+		return err
 	}
-	if err == nil && len(d.Errors) > 0 {
-		return fmt.Errorf("%w: %d cases have no figures, as said above", errMeasure, len(d.Errors))
+	return d.write(&o)
+}
+
+// write writes the table down, if it was asked for and nothing failed. Its error says what did.
+func (d *peersDocument) write(o *peersOptions) error {
+	if len(d.Errors) > 0 {
+		left := ""
+		if o.readme != "" {
+			left = "; " + o.readme + " is left as it was"
+		}
+		return fmt.Errorf("%w: %s, as said above%s", errMeasure, d.lacks(), left)
 	}
-	return err
+	if o.readme == "" {
+		return nil
+	}
+	return writeBetween(o.readme, peersMark, d.markdown(o.command()))
+}
+
+// lacks says how much has no figures: an error of a server alone is that of all its cases that have none.
+func (d *peersDocument) lacks() string {
+	var cases, servers int
+	for _, e := range d.Errors {
+		if e.Case != "" {
+			cases++
+		} else {
+			servers++
+		}
+	}
+	counted := func(n int, one, many string) string {
+		if n == 1 {
+			return "1 " + one
+		}
+		return fmt.Sprintf("%d %s", n, many)
+	}
+	switch {
+	case servers == 0:
+		return counted(cases, "case has", "cases have") + " no figures"
+	case cases == 0:
+		return counted(servers, "server was", "servers were") + " not measured to the end"
+	}
+	return counted(cases, "case has", "cases have") + " no figures, and " + counted(servers, "server was", "servers were") + " not measured to the end"
 }
 
 // command is how to make the same again.

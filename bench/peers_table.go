@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -137,6 +138,9 @@ func (d *peersDocument) notes() (notes []string) {
 	}
 	for _, m := range missing {
 		notes = append(notes, "Missing: "+m+".")
+	}
+	if pairs := min(d.Pairs, contest.IdlePairs); pairs < d.Pairs && slices.ContainsFunc(d.Rows, func(r *peersRow) bool { return r.kind.Kind == contest.Idle }) {
+		notes = append(notes, fmt.Sprintf("Idle connections: %d pairs, each of servers started anew, as memory varies less than time; no claim is made of them.", pairs))
 	}
 	var gateway []string
 	for _, r := range d.Rows {

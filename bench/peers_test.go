@@ -53,7 +53,7 @@ func peersMeasured(t *testing.T) *peersDocument {
 		return all
 	}
 	d := &peersDocument{
-		Commit: "0123456789ab", Machine: "A Processor, 2 cores, Linux 6.1", Pairs: 3, Seconds: 3, Memory: true, Idle: 2000, Clients: map[string]string{"wrk": "4.1.0", "h2load": "1.52.0"},
+		Commit: "0123456789ab", Machine: "A Processor, 2 cores, Linux 6.1", Pairs: 4, Seconds: 3, Memory: true, Idle: 2000, Clients: map[string]string{"wrk": "4.1.0", "h2load": "1.52.0"},
 		Servers: []peersServer{
 			{Name: "hither", Version: "0123456789ab"}, {Name: "nginx", Version: "1.22.1"}, {Name: "haproxy", Version: "2.6.12"},
 			{Name: "varnish", Missing: true, Package: "hitch"}, {Name: "caddy", Version: "2.6.2", Note: "has no cache: hits are files"},
@@ -93,7 +93,7 @@ func TestPeersDocument(t *testing.T) {
 		t.Fatal(err)
 	}
 	golden(t, "bench-peers.txt", out.Bytes())
-	golden(t, "bench-peers.md", []byte(d.markdown("bin/bench peers --pairs 3")))
+	golden(t, "bench-peers.md", []byte(d.markdown("bin/bench peers --pairs 4")))
 }
 
 // TestPeersRatio works the ratios out by hand: they are of pairs, not of medians.
@@ -141,6 +141,39 @@ func TestPeersRatio(t *testing.T) {
 	}
 }
 
+// TestPeersWrite shows that a table with holes is not written down, and is counted in words.
+func TestPeersWrite(t *testing.T) {
+	o := peersOptions{readme: filepath.Join(t.TempDir(), "README.md"), pairs: enough}
+	begin, end := marks(peersMark)
+	before := string(begin) + "\nold\n" + string(end) + "\n"
+	if err := os.WriteFile(o.readme, []byte(before), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d := peersMeasured(t)
+	for _, c := range []struct {
+		errors []peersError
+		why    string
+	}{
+		{d.Errors, "1 case has no figures, and 1 server was not measured to the end, as said above; " + o.readme + " is left as it was"},
+		{[]peersError{{Server: "nginx", Case: "hit/h1/1k"}}, "1 case has no figures"},
+		{[]peersError{{Server: "nginx", Case: "hit/h1/1k"}, {Server: "nginx", Case: "hit/h1/1m"}}, "2 cases have no figures"},
+		{[]peersError{{Server: "nginx"}, {Server: "caddy"}}, "2 servers were not measured to the end"},
+	} {
+		d.Errors = c.errors
+		err := d.write(&o)
+		if after, _ := os.ReadFile(o.readme); !errors.Is(err, errMeasure) || !strings.Contains(err.Error(), c.why) || string(after) != before {
+			t.Errorf("%v: %v, %s; want %q", c.errors, err, after, c.why)
+		}
+	}
+	d.Errors = nil
+	if err := d.write(&o); err != nil {
+		t.Error(err)
+	}
+	if after, _ := os.ReadFile(o.readme); strings.Contains(string(after), "old") || !strings.Contains(string(after), "| hit h1 1KiB |") {
+		t.Errorf("nothing failed, and it says %s", after)
+	}
+}
+
 func TestPeersMark(t *testing.T) {
 	if _, _, err := findMarks("README.md", peersMark); err != nil {
 		t.Errorf("our own README: %v", err)
@@ -166,6 +199,7 @@ func TestPeersCalls(t *testing.T) {
 		{nil, "--log maybe", `--log "maybe": want on or off`},
 		{nil, "--only speed", `--only: no case "speed": want KIND`},
 		{nil, "--servers apache", `--servers: no server "apache": want some of nginx, haproxy`},
+		{nil, "--readme README.md --pairs 6", "--readme with --pairs 6: what is written down takes at least 7"},
 		{nil, "--readme /nowhere/README.md", "--readme: open /nowhere/README.md"},
 		{nil, "--readme peers_test.go", "--readme: peers_test.go: want a line"},
 		{nil, "-o xml", "want table or json"},
