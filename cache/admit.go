@@ -23,6 +23,10 @@ type Policy struct {
 	// that may not be stored.
 	TTL *time.Duration
 
+	// Negative, where set, is the lifetime of an error that names none itself, in the place of a guess: of those in
+	// negative. TTL then means no errors. It gives no leave to store, and none of the site's windows of stale use.
+	Negative *time.Duration
+
 	// Opaque, where set, reports of a canonical request field name that the origin sees
 	// it otherwise than the client sent it. A response that varies on such a field is
 	// not reused, as if it varied on everything.
@@ -105,7 +109,13 @@ type grace struct {
 // times judges o, whose status, age and time of receipt are known, by its fields h.
 func (p Policy) times(o *Object, h http.Header, c Control) (t times) {
 	t.lifetime, t.source = lifetime(o.Status, h, c, o.Received)
-	if p.TTL != nil && (understood[o.Status] && o.Status < 400 || o.Status == http.StatusNotFound || o.Status == http.StatusGone) {
+	named := t.source.Explicit()
+	switch {
+	case p.Negative != nil && negative[o.Status]:
+		if !named {
+			t.lifetime, t.source = o.Age+*p.Negative, SourceNegative
+		}
+	case p.TTL != nil && (understood[o.Status] && o.Status < 400 || o.Status == http.StatusNotFound || o.Status == http.StatusGone):
 		t.lifetime, t.source = o.Age+*p.TTL, SourceRule
 	}
 	if by := closedBy(c); by != "" {
@@ -119,6 +129,8 @@ func (p Policy) times(o *Object, h http.Header, c Control) (t times) {
 	switch {
 	case c.SMaxAge.Set:
 		t.whileRevalidate.by, t.ifError.by = "s-maxage", "s-maxage"
+	case t.source == SourceNegative:
+		t.whileRevalidate.by, t.ifError.by = "negative", "negative"
 	case t.lifetime <= 0:
 		t.whileRevalidate.by, t.ifError.by = "never-fresh", "never-fresh"
 	default:
@@ -135,7 +147,7 @@ func (p Policy) times(o *Object, h http.Header, c Control) (t times) {
 
 // Reach says what set a window of stale use, or closed it: the response, the site, or
 // the directive that forbids stale use (RFC 9111 section 4.2.4); s-maxage implies one of
-// them, and what was never fresh gets none of the site's.
+// them, and what was never fresh, or an error that is kept by Policy.Negative, gets none of the site's.
 type Reach string
 
 const (

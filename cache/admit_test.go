@@ -73,6 +73,15 @@ func TestAdmit(t *testing.T) {
 		{"and for 404", Policy{TTL: &minute}, nil, 404, fields(), ""},
 		{"but not for what one malformed request provoked", Policy{TTL: &minute}, nil, 400, fields(), ReasonNoLifetime},
 		{"nor for an error of the origin", Policy{TTL: &minute}, nil, 500, fields(), ReasonOriginError},
+		{"errors that name no lifetime", Policy{Negative: &minute}, nil, 503, fields(), ""},
+		{"a missing page", Policy{Negative: &minute}, nil, 404, fields(), ""},
+		{"what one client sent", Policy{Negative: &minute}, nil, 400, fields(), ReasonNoLifetime},
+		{"who one client is", Policy{Negative: &minute}, nil, 403, fields(), ReasonNoLifetime},
+		{"they make nothing storable", Policy{Negative: &minute}, nil, 404, fields("Cache-Control", "private"), ReasonPrivate},
+		{"nor what sets cookies", Policy{Negative: &minute}, nil, 500, fields("Set-Cookie", "a=b"), ReasonSetCookie},
+		{"an error that names 0", Policy{Negative: &minute}, nil, 503, fields("Cache-Control", "max-age=0"), ReasonOriginError},
+		{"none at all", Policy{Negative: &zero}, nil, 404, fields("Last-Modified", "@-1000s", "Date", "@"), ""}, // to be validated
+		{"none at all, nor a rule's", Policy{Negative: &zero, TTL: &minute}, nil, 404, fields(), ReasonNoLifetime},
 		{"a rule makes nothing storable", Policy{TTL: &minute}, nil, 200, fields("Cache-Control", "private"), ReasonPrivate},
 		{"a rule against a lifetime", Policy{TTL: &zero}, nil, 200, fields("Cache-Control", "max-age=60"), ReasonNoLifetime},
 	} {
@@ -128,5 +137,41 @@ func TestAdmittedFields(t *testing.T) {
 	}
 	if h.Get("Age") == "" {
 		t.Error("the response's own fields were changed")
+	}
+}
+
+// Policy.Negative comes in the place of a guess and of a rule's lifetime, for errors alone, and never of the response's word.
+func TestNegative(t *testing.T) {
+	ten, hour := 10*time.Second, time.Hour
+	for status := 200; status < 600; status++ {
+		for _, test := range []struct {
+			h      http.Header
+			source Source
+			want   time.Duration
+		}{
+			{fields("Date", "@"), SourceNegative, ten},
+			{fields("Date", "@", "Last-Modified", "@-100h"), SourceNegative, ten},
+			{fields("Date", "@", "Cache-Control", "max-age=3"), SourceMaxAge, 3 * time.Second},
+			{fields("Date", "@", "Cache-Control", "s-maxage=30"), SourceSMaxAge, 30 * time.Second},
+			{fields("Date", "@", "Expires", "0"), SourceExpires, 0},
+		} {
+			o := &Object{Status: status, Received: noon, Age: time.Second}
+			got := Policy{Negative: &ten, TTL: &hour, IfError: hour, WhileRevalidate: hour}.times(o, test.h, controlOf(test.h))
+			switch {
+			case !negative[status]:
+				if got.source == SourceNegative {
+					t.Errorf("%d: kept as an error", status)
+				}
+				continue
+			case test.source == SourceNegative:
+				test.want += o.Age // it counts from the receipt
+				if got.ifError.d != 0 || got.whileRevalidate.d != 0 || got.ifError.by != "negative" {
+					t.Errorf("%d: the site's windows are open: %+v", status, got)
+				}
+			}
+			if got.lifetime != test.want || got.source != test.source {
+				t.Errorf("%d %v: %v by %v, want %v by %v", status, test.h, got.lifetime, got.source, test.want, test.source)
+			}
+		}
 	}
 }

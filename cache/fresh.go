@@ -20,9 +20,10 @@ const (
 	SourceSMaxAge                 // section 5.2.2.10
 	SourceRule                    // Policy.TTL
 	SourceEarlier                 // of Freshness alone: it was judged by other rules than those of now
+	SourceNegative                // Policy.Negative
 )
 
-var sourceWords = [...]string{"none", "heuristic", "expires", "max-age", "s-maxage", "rule", "earlier-rules"}
+var sourceWords = [...]string{"none", "heuristic", "expires", "max-age", "s-maxage", "rule", "earlier-rules", "negative"}
 
 func (s Source) String() string { return sourceWords[s] }
 
@@ -66,6 +67,12 @@ func NamesLifetime(h http.Header) bool {
 // heuristic lists the statuses whose responses may be reused without explicit
 // freshness (RFC 9110 section 15.1), less 206, which is not stored.
 var heuristic = map[int]bool{200: true, 203: true, 204: true, 300: true, 301: true, 308: true, 404: true, 405: true, 410: true, 414: true, 501: true}
+
+// negative lists the errors that Policy.Negative is about: those that say of the target, or of the server, what others
+// would be told as well. The first four and 501 may be stored on a guess anyway (RFC 9110 section 15.1); 451 is about the
+// target like them (RFC 7725), and the others tell that the server is in trouble, which more requests do not mend. Not
+// among them are answers to what one client sent or is (400, 401, 403, 429).
+var negative = map[int]bool{404: true, 405: true, 410: true, 414: true, 451: true, 500: true, 501: true, 502: true, 503: true, 504: true}
 
 // understood lists the statuses of which we know all that they ask of a cache (RFC 9111 section 5.2.2.3): those whose
 // meaning for a cache is the general one.

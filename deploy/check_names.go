@@ -33,10 +33,28 @@ func (l *loader) checkSite(path string, s *Site, domains map[string]bool) {
 		if r.Key.Query.Drop != nil && r.Key.Query.Keep != nil {
 			l.wrong(here+".key.query", "has both drop and keep; write one of them")
 		}
-		if r.Bypass && r.TTL != nil {
-			l.wrong(here+".bypass", "nothing is stored for these paths, so ttl means nothing; leave one of them out")
+		if r.Bypass {
+			if means := r.storing(); len(means) > 0 {
+				l.wrong(here+".bypass", "nothing is stored for these paths, so %s means nothing; leave one of them out", means[0])
+			}
 		}
 	}
+}
+
+// storing are the keys of a rule that are given and speak of what is stored.
+func (r *Rule) storing() (keys []string) {
+	for _, k := range []struct {
+		key   string
+		given bool
+	}{
+		{"ttl", r.TTL != nil}, {"negative", r.Negative != nil}, {"set_cookie", r.SetCookie != ""}, {"max_object", r.MaxObject != nil},
+		{"stale_while_revalidate", r.StaleWhileRevalidate != nil}, {"stale_if_error", r.StaleIfError != nil},
+	} {
+		if k.given {
+			keys = append(keys, k.key)
+		}
+	}
+	return keys
 }
 
 // checkHosts finds hosts that belong to two sites or to no zone.

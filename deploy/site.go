@@ -77,6 +77,9 @@ type SiteCache struct {
 	// StaleIfError is how long a stale response may be used when the origin fails, when it does not say so itself (RFC 5861 section 4). Default 1h.
 	StaleIfError Duration `yaml:"stale_if_error"`
 
+	// Negative is for how long errors are stored that say nothing of it themselves: 404, 405, 410, 414, 451, 500 to 504. What they do say counts, also against a rule's `ttl`. Default: as RFC 9111 has it, 404 and the like by a guess where they have Last-Modified, those from 500 on not at all.
+	Negative *Duration `yaml:"negative" check:"seconds"`
+
 	// MergeSchemes is true when http and https requests share stored responses. Default false.
 	MergeSchemes bool `yaml:"merge_schemes"`
 }
@@ -86,7 +89,7 @@ type Rule struct {
 	// Path pattern, from the first `/` on without the query; `*` stands for any characters, `/` included.
 	Path string `yaml:"path" jsonschema:"required"`
 
-	// TTL for which a response is fresh, whatever it says itself. Default: what it says itself. 0s = revalidated on every use.
+	// TTL for which a response is fresh, whatever it says itself, errors left out except 404 and 410. Default: what it says itself. 0s = revalidated on every use.
 	TTL *Duration `yaml:"ttl" check:"seconds"`
 
 	// Key changes what of the request is part of the cache key.
@@ -94,6 +97,21 @@ type Rule struct {
 
 	// Bypass is true when nothing is stored and every request goes to the origin. Default false.
 	Bypass bool `yaml:"bypass"`
+
+	// Negative is as that of the site's `cache`, for these paths. Default: the site's.
+	Negative *Duration `yaml:"negative" check:"seconds"`
+
+	// SetCookie is as that of the site's `cache`, for these paths. Default: the site's.
+	SetCookie string `yaml:"set_cookie" jsonschema:"enum=bypass,enum=store"`
+
+	// MaxObject is as that of the site's `cache`, for these paths. Default: the site's.
+	MaxObject *Size `yaml:"max_object"`
+
+	// StaleWhileRevalidate is as that of the site's `cache`, for these paths. Default: the site's.
+	StaleWhileRevalidate *Duration `yaml:"stale_while_revalidate"`
+
+	// StaleIfError is as that of the site's `cache`, for these paths. Default: the site's.
+	StaleIfError *Duration `yaml:"stale_if_error"`
 }
 
 // RuleKey changes what of a request is part of its cache key.
@@ -103,11 +121,15 @@ type RuleKey struct {
 }
 
 // QueryKey chooses the query parameters that are part of the cache key: `drop` or
-// `keep`, not both. A name may end in `*`.
+// `keep`, not both, and perhaps their order. A name may end in `*`. The origin is asked
+// what the key says.
 type QueryKey struct {
 	// Drop names parameters that are not part of the key.
 	Drop []string `yaml:"drop"`
 
 	// Keep names the only parameters that are. An empty list keeps none.
 	Keep []string `yaml:"keep"`
+
+	// Sort is true when parameters are brought into the order of their names, so that all orders are one object; those of one name keep theirs. Default false.
+	Sort bool `yaml:"sort"`
 }

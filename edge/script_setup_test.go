@@ -112,7 +112,7 @@ func (st *setup) site(s *step) error {
 			site.top["tls"] = map[string]any{"min": value}
 		case "early_data":
 			site.top["early_data"] = value
-		case "set_cookie", "stale_while_revalidate", "stale_if_error":
+		case "set_cookie", "stale_while_revalidate", "stale_if_error", "negative":
 			site.cache[key] = value
 		case "merge_schemes":
 			site.cache[key] = value == "true"
@@ -125,7 +125,7 @@ func (st *setup) site(s *step) error {
 	return nil
 }
 
-// rule reads "rule SITE PATTERN ttl=1m bypass drop=a,b keep=c".
+// rule reads "rule SITE PATTERN ttl=1m bypass drop=a,b keep=c sort" and the keys that replace the site's.
 func (st *setup) rule(s *step) error {
 	site := st.sites[s.arg(1)]
 	if site == nil {
@@ -135,14 +135,24 @@ func (st *setup) rule(s *step) error {
 	if has(s.words, "bypass") {
 		rule["bypass"] = true
 	}
-	if v, ok := option(s.words, "ttl"); ok {
-		rule["ttl"] = v
-	}
-	for _, key := range []string{"drop", "keep"} {
+	for _, key := range []string{"ttl", "negative", "set_cookie", "stale_while_revalidate", "stale_if_error"} {
 		if v, ok := option(s.words, key); ok {
-			rule["key"] = map[string]any{"query": map[string]any{key: strings.Split(v, ",")}}
+			rule[key] = v
 		}
 	}
+	if v, ok := option(s.words, "max_object"); ok {
+		rule["max_object"] = v + "B"
+	}
+	query := map[string]any{}
+	for _, key := range []string{"drop", "keep"} {
+		if v, ok := option(s.words, key); ok {
+			query[key] = strings.Split(v, ",")
+		}
+	}
+	if has(s.words, "sort") {
+		query["sort"] = true
+	}
+	rule["key"] = map[string]any{"query": query}
 	site.rules = append(site.rules, rule)
 	return nil
 }

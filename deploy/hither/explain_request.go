@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"hither/deploy"
 	"hither/deploy/ops"
 	"hither/edge/node"
 	"hither/edge/proxy"
@@ -190,10 +191,32 @@ func ruleWords(r *proxy.ExplainedRule) string {
 	if len(r.Keep) > 0 {
 		words = append(words, "keeps "+strings.Join(r.Keep, " "))
 	}
+	if r.Sort {
+		words = append(words, "sorts")
+	}
 	if r.Bypass {
 		words = append(words, "bypass")
 	}
-	return strings.Join(words, ", ")
+	return strings.Join(append(words, reuseWords(r)...), ", ")
+}
+
+// reuseWords are what a rule says in the place of its site.
+func reuseWords(r *proxy.ExplainedRule) (words []string) {
+	for _, w := range []struct {
+		name string
+		ms   *float64
+	}{{"negative", r.Negative}, {"stale_while_revalidate", r.WhileRevalidate}, {"stale_if_error", r.IfError}} {
+		if w.ms != nil {
+			words = append(words, w.name+" "+seconds(*w.ms))
+		}
+	}
+	if r.SetCookie != nil {
+		words = append(words, "set_cookie "+map[bool]string{true: "store", false: "bypass"}[*r.SetCookie])
+	}
+	if r.MaxObject != nil {
+		words = append(words, fmt.Sprintf("max_object %v", deploy.Size(*r.MaxObject)))
+	}
+	return words
 }
 
 func printKey(line liner, k *proxy.ExplainedKey) {
@@ -303,6 +326,8 @@ func sourceWords(f *proxy.ExplainedFreshness) string {
 		return "a guess: a tenth of date_value − Last-Modified: " + f.Line + ", at most a day (4.2.2)"
 	case "rule":
 		return "corrected_initial_age + the ttl of the site's rule"
+	case "negative":
+		return "corrected_initial_age + negative of the site or its rule: an error that names none"
 	case "earlier-rules":
 		return "by rules of the site that have changed since it came"
 	}
@@ -311,8 +336,8 @@ func sourceWords(f *proxy.ExplainedFreshness) string {
 
 func windowWords(v proxy.ExplainedWindow, rfc string) string {
 	words := map[string]string{
-		"response": "the response says so", "site": "the site's setting", "earlier-rules": "a setting of the site that has changed since",
-		"never-fresh": "the site's setting is not for what was never fresh",
+		"response": "the response says so", "site": "the setting of the site or its rule", "earlier-rules": "a setting of the site that has changed since",
+		"never-fresh": "the site's setting is not for what was never fresh", "negative": "the site's setting is not for errors that are kept by negative",
 	}[v.By]
 	if words == "" {
 		words = "closed by " + v.By + " (4.2.4)"

@@ -111,19 +111,29 @@ func sitesOf(n *deploy.Network, pop *deploy.PoP, pools map[string]*pool.Pool) *p
 			Reuse: cache.Policy{
 				SetCookie: s.Cache.SetCookie == "store", MaxObject: int64(s.Cache.MaxObject),
 				WhileRevalidate: time.Duration(s.Cache.StaleWhileRevalidate), IfError: time.Duration(s.Cache.StaleIfError),
+				Negative: (*time.Duration)(s.Cache.Negative),
 			},
 		}
-		for _, r := range s.Rules {
-			rule := proxy.Rule{Path: r.Path, Bypass: r.Bypass, Query: proxy.QueryKey{Drop: r.Key.Query.Drop, Keep: r.Key.Query.Keep}}
-			if r.TTL != nil {
-				ttl := time.Duration(*r.TTL)
-				rule.TTL = &ttl
-			}
-			site.Rules = append(site.Rules, rule)
+		for i := range s.Rules {
+			site.Rules = append(site.Rules, ruleOf(&s.Rules[i]))
 		}
 		table.Add(site, s.Hosts...)
 	}
 	return table
+}
+
+// ruleOf is a rule of the file as the proxy has it.
+func ruleOf(r *deploy.Rule) proxy.Rule {
+	rule := proxy.Rule{
+		Path: r.Path, Bypass: r.Bypass, Query: proxy.QueryKey{Drop: r.Key.Query.Drop, Keep: r.Key.Query.Keep, Sort: r.Key.Query.Sort},
+		TTL: (*time.Duration)(r.TTL), Negative: (*time.Duration)(r.Negative), MaxObject: (*int64)(r.MaxObject),
+		WhileRevalidate: (*time.Duration)(r.StaleWhileRevalidate), IfError: (*time.Duration)(r.StaleIfError),
+	}
+	if r.SetCookie != "" {
+		store := r.SetCookie == "store"
+		rule.SetCookie = &store
+	}
+	return rule
 }
 
 // altSvc tells clients of HTTP/1.1 and 2 that HTTP/3 is at the same port (RFC 7838).

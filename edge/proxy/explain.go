@@ -102,12 +102,15 @@ func (e *explaining) planned(pl plan) {
 func dropped(from, to string) []string {
 	_, from, _ = strings.Cut(from, "?")
 	_, to, _ = strings.Cut(to, "?")
-	left := strings.Split(to, "&")
+	left := make(map[string]int)
+	for parameter := range strings.SplitSeq(to, "&") {
+		left[parameter]++
+	}
 	var out []string
 	for parameter := range strings.SplitSeq(from, "&") {
 		switch {
-		case len(left) > 0 && parameter == left[0]:
-			left = left[1:]
+		case left[parameter] > 0:
+			left[parameter]--
 		case parameter != "":
 			out = append(out, parameter)
 		}

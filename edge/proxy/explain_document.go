@@ -61,6 +61,14 @@ type ExplainedRule struct {
 	Bypass bool     `json:"bypass"`
 	Drop   []string `json:"drop,omitempty"`
 	Keep   []string `json:"keep,omitempty"`
+	Sort   bool     `json:"sort,omitempty"`
+
+	// What it says in the place of the site; absent: the site's word counts.
+	Negative        *float64 `json:"negative_ms,omitempty"`
+	WhileRevalidate *float64 `json:"stale_while_revalidate_ms,omitempty"`
+	IfError         *float64 `json:"stale_if_error_ms,omitempty"`
+	SetCookie       *bool    `json:"set_cookie,omitempty"` // may be stored
+	MaxObject       *int64   `json:"max_object_bytes,omitempty"`
 }
 
 // ExplainedKey is the cache key and what was made of the request for it.
@@ -120,7 +128,7 @@ type ExplainedFreshness struct {
 	Resident float64   `json:"resident_time_ms"`
 	Current  float64   `json:"current_age_ms"`
 	Lifetime float64   `json:"freshness_lifetime_ms"`
-	Source   string    `json:"source"` // s-maxage, max-age, expires, heuristic, rule, none, earlier-rules
+	Source   string    `json:"source"` // s-maxage, max-age, expires, heuristic, rule, negative, none, earlier-rules
 	Field    string    `json:"field,omitempty"`
 	Line     string    `json:"field_value,omitempty"`
 	TTL      float64   `json:"ttl_ms"`
@@ -135,7 +143,7 @@ type ExplainedFreshness struct {
 type ExplainedWindow struct {
 	Length float64 `json:"length_ms"`
 	Open   bool    `json:"open"` // now
-	By     string  `json:"by"`   // response, site, earlier-rules; or what closed it: no-cache must-revalidate proxy-revalidate s-maxage never-fresh
+	By     string  `json:"by"`   // response, site (or its rule), earlier-rules; or what closed it: no-cache must-revalidate proxy-revalidate s-maxage never-fresh negative
 }
 
 // ExplainedPart is what of a stored response answers the request.
@@ -159,17 +167,25 @@ func explainedRule(s *Site, r *Rule) *ExplainedRule {
 	if r == nil {
 		return nil
 	}
-	x := &ExplainedRule{Path: r.Path, Bypass: r.Bypass, Drop: r.Query.Drop, Keep: r.Query.Keep}
+	x := &ExplainedRule{
+		Path: r.Path, Bypass: r.Bypass, Drop: r.Query.Drop, Keep: r.Query.Keep, Sort: r.Query.Sort, TTL: perhaps(r.TTL), Negative: perhaps(r.Negative),
+		WhileRevalidate: perhaps(r.WhileRevalidate), IfError: perhaps(r.IfError), SetCookie: r.SetCookie, MaxObject: r.MaxObject,
+	}
 	for i := range s.Rules {
 		if &s.Rules[i] == r {
 			x.Number = i + 1
 		}
 	}
-	if r.TTL != nil {
-		ms := millis(*r.TTL)
-		x.TTL = &ms
-	}
 	return x
+}
+
+// perhaps is the milliseconds of a duration, where there is one.
+func perhaps(d *time.Duration) *float64 {
+	if d == nil {
+		return nil
+	}
+	ms := millis(*d)
+	return &ms
 }
 
 // secret are request fields of which other clients' values are not shown.

@@ -35,6 +35,34 @@ type Rule struct {
 	TTL    *time.Duration // replaces the lifetime that responses give; nil = theirs
 	Query  QueryKey
 	Bypass bool // neither look up nor store
+
+	// What replaces the fields of the same names in Site.Reuse; nil = those.
+	Negative                 *time.Duration
+	WhileRevalidate, IfError *time.Duration
+	SetCookie                *bool
+	MaxObject                *int64
+}
+
+// change makes a site's policy that of the rule.
+func (r *Rule) change(p *cache.Policy) {
+	if r.TTL != nil {
+		p.TTL = r.TTL
+	}
+	if r.Negative != nil {
+		p.Negative = r.Negative
+	}
+	if r.WhileRevalidate != nil {
+		p.WhileRevalidate = *r.WhileRevalidate
+	}
+	if r.IfError != nil {
+		p.IfError = *r.IfError
+	}
+	if r.SetCookie != nil {
+		p.SetCookie = *r.SetCookie
+	}
+	if r.MaxObject != nil {
+		p.MaxObject = *r.MaxObject
+	}
 }
 
 // Sites finds the site of an authority. It never changes: it is replaced as a whole.
@@ -149,9 +177,7 @@ func (p *Proxy) planFor(v RequestView) (plan, error) {
 	pl.rule = site.rule(target)
 	if rule := pl.rule; rule != nil {
 		target = rule.Query.apply(target)
-		if rule.TTL != nil {
-			pl.policy.TTL = rule.TTL
-		}
+		rule.change(&pl.policy)
 		if rule.Bypass && pl.bypass == "" {
 			pl.bypass = cache.ReasonRule
 		}

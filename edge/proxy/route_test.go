@@ -2,7 +2,9 @@ package proxy
 
 import (
 	"net/http"
+	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -95,10 +97,83 @@ func TestQueryKey(t *testing.T) {
 		{QueryKey{Keep: []string{}}, "/a?c=1", "/a"},
 		{QueryKey{Keep: []string{"*"}, Drop: []string{"c"}}, "/a?c=1&b=2", "/a?b=2"},
 		{QueryKey{Drop: []string{"x"}}, "/a", "/a"},
+		{QueryKey{Sort: true}, "/a?b=2&a=9&&b=1&B", "/a?B&a=9&b=2&b=1"}, // bytes; those of one name stay as they are
+		{QueryKey{Sort: true}, "/a?b&b=&b-x=1", "/a?b&b=&b-x=1"},        // the name, not the parameter: "=" is above "-"
+		{QueryKey{Sort: true, Keep: []string{"a", "b"}}, "/a?c&b&a", "/a?a&b"},
+		{QueryKey{Sort: true}, "/a?", "/a"},
+		{QueryKey{Sort: true}, "/a", "/a"},
 	} {
 		if got := test.key.apply(test.in); got != test.want {
 			t.Errorf("%+v of %s = %s, want %s", test.key, test.in, got, test.want)
 		}
+	}
+}
+
+// Every order of parameters of different names is one; those of one name keep theirs, and nothing is lost.
+func TestQuerySorted(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		parameters := rapid.SliceOfN(rapid.StringMatching(`[a-c][a-b-]?(=[0-9]?)?`), 1, 8).Draw(t, "parameters")
+		shuffled := rapid.Permutation(parameters).Draw(t, "shuffled")
+		k := QueryKey{Sort: true}
+		sorted := k.apply("/?" + strings.Join(shuffled, "&"))
+		if again := k.apply(sorted); again != sorted {
+			t.Fatalf("%s sorted again is %s", sorted, again)
+		}
+		of := func(list []string, name string) (out []string) {
+			for _, p := range list {
+				if nameOf(p) == name {
+					out = append(out, p)
+				}
+			}
+			return out
+		}
+		got := strings.Split(strings.TrimPrefix(sorted, "/?"), "&")
+		if len(got) != len(parameters) {
+			t.Fatalf("%d parameters became %d: %s", len(parameters), len(got), sorted)
+		}
+		same := true
+		for i, p := range got {
+			if i > 0 && nameOf(got[i-1]) > nameOf(p) {
+				t.Fatalf("%s is not sorted", sorted)
+			}
+			if !slices.Equal(of(got, nameOf(p)), of(shuffled, nameOf(p))) {
+				t.Fatalf("%s of %s: those named %s changed places", sorted, shuffled, nameOf(p))
+			}
+			same = same && slices.Equal(of(parameters, nameOf(p)), of(shuffled, nameOf(p)))
+		}
+		if other := k.apply("/?" + strings.Join(parameters, "&")); (other == sorted) != same {
+			t.Fatalf("%s and %s of %s", sorted, other, parameters)
+		}
+	})
+}
+
+// What is dropped is told, in whatever order the key has the rest.
+func TestDropped(t *testing.T) {
+	for _, test := range []struct{ from, to, want string }{
+		{"/a?b&c=1&b", "/a?b&b", "c=1"},
+		{"/a?c&b&&a", "/a?a&b&c", ""},
+		{"/a?z&b&a&z", "/a?a&b", "z z"},
+		{"/a?b&b", "/a?b", "b"},
+		{"/a", "/a", ""},
+	} {
+		if got := strings.Join(dropped(test.from, test.to), " "); got != test.want {
+			t.Errorf("%s to %s: %s, want %s", test.from, test.to, got, test.want)
+		}
+	}
+}
+
+// A rule replaces what it names of its site's policy, and nothing else.
+func TestRuleChanges(t *testing.T) {
+	site := cache.Policy{SetCookie: true, MaxObject: 9, WhileRevalidate: 1, IfError: 2, TTL: new(time.Duration), Negative: new(time.Duration)}
+	got := site
+	(&Rule{}).change(&got)
+	if !reflect.DeepEqual(got, site) {
+		t.Errorf("an empty rule made %+v of %+v", got, site)
+	}
+	second, no, most := time.Second, false, int64(7)
+	(&Rule{TTL: &second, Negative: &second, WhileRevalidate: &second, IfError: &second, SetCookie: &no, MaxObject: &most}).change(&got)
+	if want := (cache.Policy{MaxObject: 7, WhileRevalidate: second, IfError: second, TTL: &second, Negative: &second}); !reflect.DeepEqual(got, want) {
+		t.Errorf("a full rule made %+v, want %+v", got, want)
 	}
 }
 
