@@ -27,6 +27,10 @@ type Policy struct {
 	// negative. TTL then means no errors. It gives no leave to store, and none of the site's windows of stale use.
 	Negative *time.Duration
 
+	// Choose names, canonical, sorted and each once, what of a request chooses among the responses of a target beside the
+	// fields that they name in Vary. All responses under one primary key must have the same.
+	Choose []string
+
 	// Opaque, where set, reports of a canonical request field name that the origin sees
 	// it otherwise than the client sent it. A response that varies on such a field is
 	// not reused, as if it varied on everything.
@@ -67,6 +71,11 @@ func (p Policy) admit(k Key, request FieldReader, status int, h http.Header, sen
 	}
 	o := &Object{Key: k, Status: status, Request: sent, Received: received, NoCache: c.NoCache}
 	o.Vary, _ = varyNames(h)
+	if len(p.Choose) > 0 {
+		o.Vary = append(o.Vary, p.Choose...)
+		slices.Sort(o.Vary)
+		o.Vary = slices.Compact(o.Vary)
+	}
 	o.Age = initialAge(h, sent, received)
 	explicit := p.judge(o, h, c)
 	o.Fields = storedFields(h, received)

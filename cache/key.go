@@ -2,6 +2,7 @@ package cache
 
 import (
 	"hash/maphash"
+	"strings"
 )
 
 // A Key names one stored response (RFC 9111 section 2, "cache key"). Host aliases
@@ -13,7 +14,7 @@ type Key struct {
 	Site   string // the site's name in the network file; never reused for another customer
 	Class  Class  // GET and HEAD share one class
 	Scheme string // "https" or "http"; "" where the site merges the two
-	Path   string // path, "?" and query, normalised by [NormalizeTarget]
+	Path   string // path, "?" and query, normalised by [NormalizeTarget]; behind a newline, what else makes the target's responses their own
 	Vary   string // "" for the primary key; else the request fields that chose this variant
 }
 
@@ -31,6 +32,12 @@ var seed = maphash.MakeSeed()
 // uses Hash compares the whole key afterwards. It allocates nothing and is safe for
 // concurrent use. The value means nothing to another process.
 func (k Key) Hash() uint64 { return maphash.Comparable(seed, k) }
+
+// Target returns the path and query of k.
+func (k Key) Target() string {
+	target, _, _ := strings.Cut(k.Path, "\n")
+	return target
+}
 
 // Primary returns the key without its variant.
 func (k Key) Primary() Key {

@@ -2,8 +2,11 @@ package deploy
 
 import (
 	"fmt"
+	"net/http"
 	"strings"
 	"unicode/utf8"
+
+	"golang.org/x/net/http/httpguts"
 )
 
 // maxPattern is the longest path pattern of a rule: each is matched against each
@@ -33,10 +36,44 @@ func (l *loader) checkSite(path string, s *Site, domains map[string]bool) {
 		if r.Key.Query.Drop != nil && r.Key.Query.Keep != nil {
 			l.wrong(here+".key.query", "has both drop and keep; write one of them")
 		}
+		l.checkChoosers(here+".key", &r.Key)
 		if r.Bypass {
 			if means := r.storing(); len(means) > 0 {
 				l.wrong(here+".bypass", "nothing is stored for these paths, so %s means nothing; leave one of them out", means[0])
 			}
+		}
+	}
+}
+
+// mostChoosers bounds the fields and cookies of a rule: each multiplies the variants.
+const mostChoosers = 8
+
+// checkChoosers checks the fields and cookies that choose variants.
+func (l *loader) checkChoosers(path string, k *RuleKey) {
+	if n := len(k.Headers) + len(k.Cookies); n > mostChoosers {
+		l.wrong(path, "%d headers and cookies choose; at most %d may, since each multiplies what is stored", n, mostChoosers)
+	}
+	for _, list := range []struct {
+		key, noun string
+		names     []string
+		same      func(string) string
+	}{
+		{"headers", "field", k.Headers, http.CanonicalHeaderKey},
+		{"cookies", "cookie", k.Cookies, strings.Clone},
+	} {
+		first := map[string]bool{}
+		for i, name := range list.names {
+			at := fmt.Sprintf("%s.%s[%d]", path, list.key, i)
+			switch {
+			case !l.given(at):
+			case !httpguts.ValidHeaderFieldName(name) || len(name) > maxName:
+				l.wrong(at, "%s cannot be the name of a %s; write 1 to %d letters, digits and hyphens", quote(name), list.noun, maxName)
+			case first[list.same(name)]:
+				l.wrong(at, "%s is there twice", quote(name))
+			case list.key == "headers" && list.same(name) == "Cookie":
+				l.wrong(at, "all cookies together are hardly ever the same; name those that count in `cookies`")
+			}
+			first[list.same(name)] = true
 		}
 	}
 }

@@ -118,6 +118,15 @@ type Rule struct {
 type RuleKey struct {
 	// Query chooses parameters of the query. Default: the query as it is.
 	Query QueryKey `yaml:"query"`
+
+	// Headers are request fields that choose a variant, whether or not responses say so by Vary. At most 8, with `cookies`. What comes to more than 512 bytes in one request is not stored.
+	Headers []string `yaml:"headers"`
+
+	// Cookies are those that choose a variant: their names, as they are written. A request in which one is ambiguous (sent twice, say) is not stored. The origin sees all cookies; it must not answer by others without saying so.
+	Cookies []string `yaml:"cookies"`
+
+	// Device is true when the class of the client's device chooses a variant: mobile, tablet or desktop, by its User-Agent. The origin is told in the request field Hither-Device. Default false.
+	Device bool `yaml:"device"`
 }
 
 // QueryKey chooses the query parameters that are part of the cache key: `drop` or

@@ -152,7 +152,16 @@ func (st *setup) rule(s *step) error {
 	if has(s.words, "sort") {
 		query["sort"] = true
 	}
-	rule["key"] = map[string]any{"query": query}
+	key := map[string]any{"query": query}
+	for _, list := range []string{"headers", "cookies"} {
+		if v, ok := option(s.words, list); ok {
+			key[list] = strings.Split(v, ",")
+		}
+	}
+	if has(s.words, "device") {
+		key["device"] = true
+	}
+	rule["key"] = key
 	site.rules = append(site.rules, rule)
 	return nil
 }

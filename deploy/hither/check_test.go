@@ -22,6 +22,7 @@ func TestCheckAsksTheRoles(t *testing.T) {
 		{"disk: 0B", "disk: 1GiB", ":16:33: disk: this version stores nothing on disk; leave it at 0B"},
 		{"protocol: h2", "protocol: h3", "protocol: this version speaks h2 with origins and nothing else"},
 		{"# shield: iad  ", "shield: iad #", "shield: this version has no origin shield; leave it out"},
+		{"rules: []", `rules: [{path: "*", key: {headers: [X-Country, x-real-ip]}}]`, "headers: x-real-ip cannot choose: an edge makes it itself, does not pass it on, or judges by it already"},
 		{"certificate: local", "certificate: acme", "certificate: this version orders no certificates"},
 		{"static: {folder: \"\", cache_control: \"public, max-age=60\"}", "discover: {dns: _http._tcp.app.internal, type: SRV}", "discover: this version looks no servers up"},
 		{`ns1 300 A 127.0.0.1`, `ns1 300 A one`, "records:"},

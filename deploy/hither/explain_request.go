@@ -194,6 +194,9 @@ func ruleWords(r *proxy.ExplainedRule) string {
 	if r.Sort {
 		words = append(words, "sorts")
 	}
+	if len(r.Choose) > 0 {
+		words = append(words, "chooses by "+strings.Join(r.Choose, " "))
+	}
 	if r.Bypass {
 		words = append(words, "bypass")
 	}

@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/netip"
 	"os"
 	"strconv"
@@ -76,6 +77,13 @@ func Check(n *deploy.Network) (found []deploy.Finding) {
 		}
 	}
 	for i := range n.Sites {
+		for j := range n.Sites[i].Rules {
+			for k, name := range n.Sites[i].Rules[j].Key.Headers {
+				if !proxy.Choosable(http.CanonicalHeaderKey(name)) {
+					wrong(fmt.Sprintf("sites[%d].rules[%d].key.headers[%d]", i, j, k), name+" cannot choose: an edge makes it itself, does not pass it on, or judges by it already")
+				}
+			}
+		}
 		if n.Sites[i].TLS.Certificate.Source == deploy.CertificateACME {
 			wrong(fmt.Sprintf("sites[%d].tls.certificate", i), "this version orders no certificates; write `local`, or name files")
 		}
@@ -129,6 +137,11 @@ func ruleOf(r *deploy.Rule) proxy.Rule {
 		TTL: (*time.Duration)(r.TTL), Negative: (*time.Duration)(r.Negative), MaxObject: (*int64)(r.MaxObject),
 		WhileRevalidate: (*time.Duration)(r.StaleWhileRevalidate), IfError: (*time.Duration)(r.StaleIfError),
 	}
+	headers := make([]string, len(r.Key.Headers))
+	for i, name := range r.Key.Headers {
+		headers[i] = http.CanonicalHeaderKey(name)
+	}
+	rule.Choose = proxy.Choose(headers, r.Key.Cookies, r.Key.Device)
 	if r.SetCookie != "" {
 		store := r.SetCookie == "store"
 		rule.SetCookie = &store

@@ -93,8 +93,8 @@ func (e *explaining) planned(pl plan) {
 		return
 	}
 	e.Key = &ExplainedKey{
-		Site: pl.key.Site, Class: "GET", Scheme: pl.key.Scheme, Path: pl.key.Path,
-		Normalised: pl.asked != (view{e.r}).Target(), Dropped: dropped(pl.asked, pl.key.Path), Origin: pl.target,
+		Site: pl.key.Site, Class: "GET", Scheme: pl.key.Scheme, Path: pl.key.Target(),
+		Normalised: pl.asked != (view{e.r}).Target(), Dropped: dropped(pl.asked, pl.key.Target()), Origin: pl.target,
 	}
 }
 
@@ -121,7 +121,7 @@ func dropped(from, to string) []string {
 // look tells what is stored.
 func (e *explaining) look(pl plan) {
 	v := view{e.r}
-	e.found = e.p.cache.Explain(pl.key, v, e.now)
+	e.found = e.p.cache.Explain(pl.key, pl.fields(v), e.now)
 	f := &e.found
 	if f.Signpost != nil {
 		e.Key.Vary = explainedChoices(f.Signpost.Choices(f.Own), false)
@@ -310,6 +310,7 @@ var pastWords = map[cache.Reason]string{
 	cache.ReasonMethod:       "answers to this method are not stored: the origin is asked",
 	cache.ReasonRule:         "the site's rule says bypass: the origin is asked, nothing is stored",
 	cache.ReasonRequestBody:  "a GET or HEAD with content: the origin is asked, nothing is stored",
+	cache.ReasonKey:          "what the site's rule lets choose a variant is too long, or ambiguous (a cookie sent twice): the origin is asked, nothing is stored",
 	cache.ReasonPrecondition: "If-Match and If-Unmodified-Since are the origin's to judge (RFC 9111 section 4.3.2)",
 	cache.ReasonNoStore:      "the request says no-store (RFC 9111 section 5.2.1.5), and nothing fresh is stored",
 	cache.ReasonRange:        "a part is asked for of what is not stored: the origin answers, and parts are not stored",

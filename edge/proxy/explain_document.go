@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"strings"
 	"time"
 
 	"hither/cache"
@@ -62,6 +63,8 @@ type ExplainedRule struct {
 	Drop   []string `json:"drop,omitempty"`
 	Keep   []string `json:"keep,omitempty"`
 	Sort   bool     `json:"sort,omitempty"`
+	// Choose are the fields and cookies ("Cookie;NAME") that choose a variant whether or not responses say Vary.
+	Choose []string `json:"choose,omitempty"`
 
 	// What it says in the place of the site; absent: the site's word counts.
 	Negative        *float64 `json:"negative_ms,omitempty"`
@@ -168,7 +171,7 @@ func explainedRule(s *Site, r *Rule) *ExplainedRule {
 		return nil
 	}
 	x := &ExplainedRule{
-		Path: r.Path, Bypass: r.Bypass, Drop: r.Query.Drop, Keep: r.Query.Keep, Sort: r.Query.Sort, TTL: perhaps(r.TTL), Negative: perhaps(r.Negative),
+		Path: r.Path, Bypass: r.Bypass, Drop: r.Query.Drop, Keep: r.Query.Keep, Sort: r.Query.Sort, Choose: r.Choose.names, TTL: perhaps(r.TTL), Negative: perhaps(r.Negative),
 		WhileRevalidate: perhaps(r.WhileRevalidate), IfError: perhaps(r.IfError), SetCookie: r.SetCookie, MaxObject: r.MaxObject,
 	}
 	for i := range s.Rules {
@@ -196,7 +199,7 @@ func explainedChoices(list []cache.Choice, others bool) []ExplainedChoice {
 	out := make([]ExplainedChoice, len(list))
 	for i, c := range list {
 		out[i] = ExplainedChoice{c.Name, c.Value, c.Sent}
-		if others && secret[c.Name] && c.Sent {
+		if others && (secret[c.Name] || strings.HasPrefix(c.Name, cookiePrefix)) && c.Sent {
 			out[i].CountAs = "(not shown)"
 		}
 	}

@@ -25,7 +25,7 @@ var spoofable = map[string]bool{
 	"Cf-Connecting-Ipv6": true, "X-Remote-Ip": true, "X-Remote-Addr": true, "X-Azure-Clientip": true, "X-Azure-Socketip": true,
 	"X-Proxyuser-Ip": true, "X-Client-Cert": true, "X-Ssl-Client-Cert": true, "Client-Cert": true, "Client-Cert-Chain": true,
 	"Front-End-Https": true, "X-Scheme": true, "X-Url-Scheme": true, "X-Override-Url": true, "X-Http-Destinationurl": true,
-	"Early-Data": true, "Proxy": true,
+	"Early-Data": true, "Proxy": true, DeviceField: true,
 }
 
 var spoofableBy = [...]string{"X-Forwarded", "X-Original-", "X-Rewrite-", "X-Envoy-"}
@@ -51,6 +51,10 @@ func opaque(name string) bool {
 func opaqueMerged(name string) bool {
 	return isSpoofable(name) || name == "Via" || name == "Host"
 }
+
+// opaqueBeside and opaqueBesideMerged are opaque and opaqueMerged where a rule chooses by the device.
+func opaqueBeside(name string) bool       { return name != DeviceField && opaque(name) }
+func opaqueBesideMerged(name string) bool { return name != DeviceField && opaqueMerged(name) }
 
 // overriding are request fields that turn a GET into something else at the
 // application, where the cache would still take the answer for a GET's.
@@ -126,6 +130,9 @@ func (p *Proxy) requestFields(r *http.Request, pl plan) http.Header {
 	}
 	appendField(h, "Forwarded", "for="+forwardedNode(from)+`;host="`+host+`";proto=`+proto+";by=_"+p.cfg.Node)
 	appendField(h, "Via", p.via(r.ProtoMajor, r.ProtoMinor))
+	if pl.rule != nil && pl.rule.Choose.device {
+		h[DeviceField] = []string{deviceOf(r.Header)}
+	}
 	if pl.early {
 		h["Early-Data"] = []string{"1"} // RFC 8470 section 5.1
 	}

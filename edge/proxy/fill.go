@@ -23,7 +23,7 @@ func (p *Proxy) fill(x *Exchange, pl plan) {
 	v := view{x.r}
 	alone := false
 	for range looks {
-		look := p.cache.Look(pl.key, v, p.now())
+		look := p.cache.Look(pl.key, pl.fields(v), p.now())
 		x.found(look)
 		next := courseOf(v, look)
 		switch next.do {
@@ -38,7 +38,7 @@ func (p *Proxy) fill(x *Exchange, pl plan) {
 			return
 		}
 		r := p.cache.Join(x.r.Context(), cache.Want{
-			Look: look, Request: x.r.Header, Policy: pl.policy, Fetch: p.fetch(x, pl), Solo: next.solo || alone && next.do != serveUpdating,
+			Look: look, Request: pl.fields(x.r.Header), Policy: pl.policy, Fetch: p.fetch(x, pl), Solo: next.solo || alone && next.do != serveUpdating,
 		})
 		if r == nil {
 			continue

@@ -22,7 +22,7 @@ func (p *Proxy) Hit(v RequestView, now time.Time) (*Served, cache.Reason) {
 	if err != nil || pl.bypass != "" {
 		return nil, ""
 	}
-	look := p.cache.Look(pl.key, v, now)
+	look := p.cache.Look(pl.key, pl.fields(v), now)
 	if !look.Fresh() {
 		return nil, ""
 	}

@@ -34,7 +34,8 @@ type Rule struct {
 	Path   string
 	TTL    *time.Duration // replaces the lifetime that responses give; nil = theirs
 	Query  QueryKey
-	Bypass bool // neither look up nor store
+	Choose Choosers // beside the response's Vary
+	Bypass bool     // neither look up nor store
 
 	// What replaces the fields of the same names in Site.Reuse; nil = those.
 	Negative                 *time.Duration
@@ -140,6 +141,29 @@ type plan struct {
 	early  bool
 	asked  string // the normalised target before a rule changed its query
 	rule   *Rule  // that applies; nil = none
+
+	unkeyed bool // what the rule lets choose is too long, or ambiguous: nothing may be stored for this request
+}
+
+// choose lets the rule's choosers into the plan.
+func (pl *plan) choose(v RequestView) {
+	c := &pl.rule.Choose
+	pl.policy.Choose = c.names
+	pl.unkeyed = !c.plain(v)
+	if c.device { // which the origin is told by us, as the variant has it
+		pl.policy.Opaque = opaqueBesideMerged
+		if !pl.site.MergeSchemes {
+			pl.policy.Opaque = opaqueBeside
+		}
+	}
+}
+
+// fields are a request's fields as variants are chosen by.
+func (pl *plan) fields(f cache.FieldReader) cache.FieldReader {
+	if pl.rule == nil {
+		return f
+	}
+	return pl.rule.Choose.reader(f)
 }
 
 // planFor decides from the request alone. The error is a *refusal.
@@ -175,15 +199,24 @@ func (p *Proxy) planFor(v RequestView) (plan, error) {
 	}
 	pl.asked = target
 	pl.rule = site.rule(target)
+	pl.policy.Opaque = opaqueMerged
+	if !site.MergeSchemes {
+		pl.policy.Opaque = opaque
+	}
 	if rule := pl.rule; rule != nil {
 		target = rule.Query.apply(target)
 		rule.change(&pl.policy)
+		if len(rule.Choose.names) > 0 {
+			pl.choose(v)
+		}
 		if rule.Bypass && pl.bypass == "" {
 			pl.bypass = cache.ReasonRule
 		}
 	}
 	switch {
 	case pl.bypass != "":
+	case pl.unkeyed:
+		pl.bypass = cache.ReasonKey
 	case v.Content():
 		pl.bypass = cache.ReasonRequestBody
 	case len(v.Values("If-Match")) > 0 || len(v.Values("If-Unmodified-Since")) > 0:
@@ -194,11 +227,7 @@ func (p *Proxy) planFor(v RequestView) (plan, error) {
 	if pl.target = target; pl.bypass != "" {
 		pl.target = pl.asked
 	}
-	pl.key = site.key(target, v.Secure())
-	pl.policy.Opaque = opaqueMerged
-	if !site.MergeSchemes {
-		pl.policy.Opaque = opaque
-	}
+	pl.key = site.key(target, pl.rule, v.Secure())
 	return pl, nil
 }
 
@@ -212,9 +241,12 @@ func (s *Site) rule(target string) *Rule {
 	return nil
 }
 
-// key is the primary key of a normalised target whose query the site's rule has been applied to.
-func (s *Site) key(target string, secure bool) cache.Key {
+// key is the primary key of a normalised target whose query the site's rule has been applied to; rule is that one, or nil.
+func (s *Site) key(target string, rule *Rule, secure bool) cache.Key {
 	k := cache.Key{Site: s.Name, Class: cache.ClassGet, Path: target}
+	if rule != nil && rule.Choose.suffix != "" {
+		k.Path += rule.Choose.suffix
+	}
 	switch {
 	case s.MergeSchemes:
 	case secure:

@@ -19,10 +19,11 @@ func (p *Proxy) invalidate(x *Exchange, pl plan, h http.Header) {
 		if !ok {
 			continue
 		}
-		if rule := pl.site.rule(target); rule != nil {
+		rule := pl.site.rule(target)
+		if rule != nil {
 			target = rule.Query.apply(target)
 		}
-		if k := pl.site.key(target, x.r.TLS != nil); k != pl.key {
+		if k := pl.site.key(target, rule, x.r.TLS != nil); k != pl.key {
 			p.cache.Invalidate(k)
 		}
 	}
@@ -52,7 +53,7 @@ func (p *Proxy) sameSite(x *Exchange, pl plan, lines []string) (target string, o
 // forGet reports whether the answer to a POST may answer later GETs of the same target: it names its lifetime, and says by
 // Content-Location that it is what is there (RFC 9110 section 9.3.3).
 func (p *Proxy) forGet(x *Exchange, pl plan, resp *http.Response) bool {
-	if x.Method != http.MethodPost || pl.bypass != cache.ReasonMethod || resp.StatusCode != http.StatusOK || !cache.NamesLifetime(resp.Header) {
+	if x.Method != http.MethodPost || pl.unkeyed || pl.bypass != cache.ReasonMethod || resp.StatusCode != http.StatusOK || !cache.NamesLifetime(resp.Header) {
 		return false
 	}
 	target, ok := p.sameSite(x, pl, resp.Header["Content-Location"])
@@ -62,7 +63,7 @@ func (p *Proxy) forGet(x *Exchange, pl plan, resp *http.Response) bool {
 // keep answers with a response that is stored on the way, as if a GET had asked for it.
 func (p *Proxy) keep(x *Exchange, pl plan, resp *http.Response, sent time.Time) {
 	r := p.cache.Join(x.r.Context(), cache.Want{
-		Look: cache.Look{Key: pl.key}, Request: x.r.Header, Policy: pl.policy, Solo: true, Sent: sent,
+		Look: cache.Look{Key: pl.key}, Request: pl.fields(x.r.Header), Policy: pl.policy, Solo: true, Sent: sent,
 		Fetch: func(context.Context, http.Header, func(int, http.Header)) (*http.Response, error) { return resp, nil },
 	})
 	defer r.Close()
