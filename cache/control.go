@@ -26,7 +26,8 @@ type Control struct {
 	// as right.
 	Without string
 
-	OnlyIfCached bool // of a request
+	OnlyIfCached       bool  // of a request
+	MinFresh, MaxStale Delta // likewise
 
 	// Targeted: these come from a field for caches like this one, so that Expires means nothing (RFC 9213 section 2.2).
 	Targeted bool
@@ -79,6 +80,13 @@ func (c *Control) apply(name, arg string, hasArg bool) {
 		c.OnlyIfCached = true
 	case "max-age":
 		c.MaxAge.first(arg, hasArg)
+	case "min-fresh":
+		c.MinFresh.first(arg, hasArg)
+	case "max-stale":
+		if !hasArg && !c.MaxStale.Set {
+			c.MaxStale = Delta{Set: true, Seconds: noBound}
+		}
+		c.MaxStale.first(arg, hasArg)
 	case "s-maxage":
 		c.SMaxAge.first(arg, hasArg)
 	case "stale-while-revalidate":

@@ -80,6 +80,9 @@ type SiteCache struct {
 	// Negative is for how long errors are stored that say nothing of it themselves: 404, 405, 410, 414, 451, 500 to 504. What they do say counts, also against a rule's `ttl`. Default: as RFC 9111 has it, 404 and the like by a guess where they have Last-Modified, those from 500 on not at all.
 	Negative *Duration `yaml:"negative" check:"seconds"`
 
+	// RequestControl is `honour` when a request's own no-cache, max-age, min-fresh, max-stale and Pragma count (RFC 9111 section 5.2.1), `ignore` when they do not: else every client can send its requests to the origin. no-store and only-if-cached always count. Default ignore.
+	RequestControl string `yaml:"request_control" jsonschema:"enum=ignore,enum=honour"`
+
 	// MergeSchemes is true when http and https requests share stored responses. Default false.
 	MergeSchemes bool `yaml:"merge_schemes"`
 }

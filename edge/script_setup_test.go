@@ -112,7 +112,7 @@ func (st *setup) site(s *step) error {
 			site.top["tls"] = map[string]any{"min": value}
 		case "early_data":
 			site.top["early_data"] = value
-		case "set_cookie", "stale_while_revalidate", "stale_if_error", "negative":
+		case "set_cookie", "stale_while_revalidate", "stale_if_error", "negative", "request_control":
 			site.cache[key] = value
 		case "merge_schemes":
 			site.cache[key] = value == "true"

@@ -116,6 +116,7 @@ func sitesOf(n *deploy.Network, pop *deploy.PoP, pools map[string]*pool.Pool) *p
 		site := &proxy.Site{
 			Name: s.Name, Origin: s.Origin, Transport: pools[s.Origin], Policy: policyName(s),
 			EarlyData: s.EarlyData == "safe", MergeSchemes: s.Cache.MergeSchemes,
+			HonourRequests: s.Cache.RequestControl == "honour",
 			Reuse: cache.Policy{
 				SetCookie: s.Cache.SetCookie == "store", MaxObject: int64(s.Cache.MaxObject),
 				WhileRevalidate: time.Duration(s.Cache.StaleWhileRevalidate), IfError: time.Duration(s.Cache.StaleIfError),

@@ -11,7 +11,7 @@ type action uint8
 
 const (
 	askOrigin      action = iota // by a fill that is joined or begun; validates what is stored
-	serveFresh                   // what is stored is fresh
+	serveFresh                   // what is stored is fresh, or as fresh as the request wants it
 	serveUpdating                // what is stored is stale, and is validated behind the answer
 	refuseUncached               // nothing fresh is stored, and only that was wanted
 	goPast                       // to the origin, past the cache
@@ -21,15 +21,15 @@ const (
 type course struct {
 	do      action
 	verdict cache.Verdict // goPast: for the log
-	why     cache.Reason  // goPast: likewise
+	why     cache.Reason  // goPast, serveFresh: likewise
 	// solo: neither wait for another request's answer, nor let others wait for this one's.
 	solo bool
 }
 
-// courseOf decides from the request and what is stored for it. It is a pure function.
-func courseOf(v RequestView, look cache.Look) course {
-	if look.Fresh() {
-		return course{do: serveFresh}
+// courseOf decides from the request, what it demands of stored responses, and what is stored for it. It is a pure function.
+func courseOf(v RequestView, look cache.Look, demand cache.Demand) course {
+	if look.Suits(demand) {
+		return course{do: serveFresh, why: suited(look)}
 	}
 	asked := cache.ParseControl(v.Values("Cache-Control"))
 	if asked.OnlyIfCached {
@@ -38,13 +38,21 @@ func courseOf(v RequestView, look cache.Look) course {
 	if verdict, why := past(v, look, asked); why != "" {
 		return course{do: goPast, verdict: verdict, why: why}
 	}
-	if look.Updating() {
+	if look.Behind(demand) {
 		// A revalidation behind an answer is waited for by nobody, and one is enough.
 		return course{do: serveUpdating}
 	}
 	// Nobody gains by waiting for the answer to what is validated for each request; that to
 	// an authorized one is rarely for others.
 	return course{solo: len(v.Values("Authorization")) > 0 || look.Object != nil && !look.Object.Shareable()}
+}
+
+// suited is the reason for the log of a hit: what is stale is one because the request takes it.
+func suited(look cache.Look) cache.Reason {
+	if look.Fresh() {
+		return ""
+	}
+	return cache.ReasonMaxStale
 }
 
 // past tells why a request that found nothing fresh goes past the cache.

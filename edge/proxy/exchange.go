@@ -45,10 +45,11 @@ type Exchange struct {
 	content  content // the request's, where it has any
 	upstream int     // the origin's status; 0 where it gave none
 	stale    bool    // something stale was stored when the origin was asked
+	demanded bool    // something fresh was, which the request did not want as it is
 	variant  bool    // other variants are stored
 }
 
 // found notes what was stored when the request was looked up.
-func (x *Exchange) found(l cache.Look) {
-	x.stale, x.variant = l.Object != nil, l.Key.Vary != ""
+func (x *Exchange) found(l cache.Look, demand cache.Demand) {
+	x.stale, x.variant, x.demanded = l.Object != nil, l.Key.Vary != "", l.Why(demand) != ""
 }

@@ -33,14 +33,14 @@ func (p *Proxy) Explain(r *http.Request) Explanation {
 		e.look(pl)
 	}
 	switch {
-	case e.found.Fresh():
-		return e.served(cache.Hit, "fresh: its age is below its lifetime (RFC 9111 section 4.2)")
+	case e.found.Suits(pl.demand):
+		return e.hit()
 	case p.loops(r):
 		return e.refused(errLoop)
 	case pl.bypass != "":
 		return e.past(cache.Bypass, pl.bypass)
 	}
-	return e.take(courseOf(v, e.found.Look))
+	return e.take(courseOf(v, e.found.Look, pl.demand))
 }
 
 // ExplainRedirect is Explain for Redirect.
@@ -201,10 +201,10 @@ func (e *explaining) part(s cache.Selection) {
 func (e *explaining) take(next course) Explanation {
 	switch next.do {
 	case serveFresh:
-		return e.served(cache.Hit, "")
+		return e.hit()
 	case serveUpdating:
 		e.asks()
-		return e.served(cache.Updating, "stale, within stale-while-revalidate: answered at once and validated behind (RFC 5861 section 3)")
+		return e.served(cache.Updating, "", "stale, within stale-while-revalidate: answered at once and validated behind (RFC 5861 section 3)")
 	case refuseUncached:
 		return e.refused(errOnlyIfCached)
 	case goPast:
@@ -240,7 +240,7 @@ func (e *explaining) ask(next course) Explanation {
 	e.CacheStatusOpen = true
 	joins := e.found.Filling && !next.solo
 	x := Exchange{Verdict: cache.Miss}
-	x.found(e.found.Look)
+	x.found(e.found.Look, e.pl.demand)
 	e.Verdict, e.Why = "miss", "nothing is stored for this key: the origin is asked"
 	if x.variant {
 		e.Why = "other variants are stored, none for this request: the origin is asked"
@@ -271,6 +271,9 @@ func (e *explaining) ask(next course) Explanation {
 func (e *explaining) stale() string {
 	o := e.found.Object
 	why := "stale: its age is not below its lifetime (RFC 9111 section 4.2)"
+	if asked := e.found.Why(e.pl.demand); asked != "" {
+		why = "fresh, but the request's " + asked + " wants it fresher or validated (RFC 9111 sections 5.2.1 and 5.4)"
+	}
 	if o.NoCache {
 		why = "no-cache: stored, and validated for each use (RFC 9111 section 5.2.2.4)"
 	}
@@ -297,7 +300,7 @@ func (e *explaining) past(verdict cache.Verdict, why cache.Reason) Explanation {
 	e.Origin = e.pl.site.Origin
 	x := Exchange{Verdict: verdict, Reason: why}
 	if e.Stored != nil {
-		x.found(e.found.Look)
+		x.found(e.found.Look, e.pl.demand)
 	}
 	e.CacheStatus, e.CacheStatusOpen = e.p.cfg.Node+"; fwd="+x.forwardWord(), true
 	e.Verdict, e.Reason, e.Why = verdict.String(), string(why), pastWords[why]
@@ -317,9 +320,19 @@ var pastWords = map[cache.Reason]string{
 	cache.ReasonHitForMiss:   "the last response could not be shared: for a while each request asks by itself",
 }
 
+// hit tells of an answer that no origin is asked for.
+func (e *explaining) hit() Explanation {
+	reason := suited(e.found.Look)
+	why := "fresh: its age is below its lifetime (RFC 9111 section 4.2)"
+	if reason == cache.ReasonMaxStale {
+		why = "stale, and the request takes it by max-stale (RFC 9111 section 5.2.1.2)"
+	}
+	return e.served(cache.Hit, reason, why)
+}
+
 // served tells of an answer out of the cache.
-func (e *explaining) served(verdict cache.Verdict, why string) Explanation {
-	e.settle(verdict, "", e.Part.Status, why)
+func (e *explaining) served(verdict cache.Verdict, reason cache.Reason, why string) Explanation {
+	e.settle(verdict, reason, e.Part.Status, why)
 	x := Exchange{Verdict: verdict, Status: e.Part.Status}
 	e.CacheStatus = e.p.cacheStatus(&x, e.found.TTL, false)
 	return e.Explanation

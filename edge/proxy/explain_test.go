@@ -82,11 +82,11 @@ type explained struct {
 func newExplained(d dice) *explained {
 	w := new(explained)
 	site := &Site{
-		Name: "www", Origin: "us", Policy: "main", EarlyData: d.oneIn(2), MergeSchemes: d.oneIn(2),
+		Name: "www", Origin: "us", Policy: "main", EarlyData: d.oneIn(2), MergeSchemes: d.oneIn(2), HonourRequests: d.oneIn(2),
 		Reuse: cache.Policy{WhileRevalidate: 5 * time.Second, IfError: time.Minute, SetCookie: true},
 	}
 	ttl := 30 * time.Second
-	site.Rules = []Rule{{Path: "/b*", Query: QueryKey{Drop: []string{"utm_*"}}}, {Path: "/c", TTL: &ttl}, {Path: "/d", Bypass: true}}
+	site.Rules = []Rule{{Path: "/b*", Query: QueryKey{Drop: []string{"utm_*"}, Sort: true}, Choose: Choose([]string{"X-A"}, []string{"lang"}, true), Negative: &ttl}, {Path: "/c", TTL: &ttl}, {Path: "/d", Bypass: true}}
 	site.Transport = roundTrip(func(*http.Request) (*http.Response, error) {
 		if w.said == nil {
 			return nil, errors.New("down")
@@ -132,7 +132,7 @@ func (w *explained) ask(d dice) (verdict, wrong string) {
 		return "", err.Error()
 	}
 	r.Host = rarely(d, "www.test", "x.www.test", "strict.test", "nobody.test")
-	r.RequestURI = rarely(d, "/a", "/b?utm_x=1&q=2", "/b?q=2", "/c", "/d", "/%zz")
+	r.RequestURI = rarely(d, "/a", "/b?utm_x=1&q=2", "/b?q=2", "/b?q=2&a=1", "/b?a=1&q=2", "/c", "/d", "/%zz")
 	r.RemoteAddr = "192.0.2.1:5"
 	if !d.oneIn(20) {
 		r.TLS = &tls.ConnectionState{HandshakeComplete: !d.oneIn(20), ServerName: "www.test"}
@@ -146,7 +146,10 @@ func (w *explained) ask(d dice) (verdict, wrong string) {
 	d.rare(r.Header, "If-None-Match", `"1"`, `"9"`)
 	d.rare(r.Header, "If-Modified-Since", "Thu, 01 Jan 2026 11:00:00 GMT")
 	d.rare(r.Header, "Range", "bytes=1-2", "bytes=9-", "lines=1")
-	d.rare(r.Header, "Cache-Control", "no-store", "only-if-cached")
+	d.rare(r.Header, "Cache-Control", "no-store", "only-if-cached", "no-cache", "max-age=3", "min-fresh=20", "max-stale", "max-stale=2, only-if-cached")
+	d.rare(r.Header, "Pragma", "no-cache")
+	d.rare(r.Header, "Cookie", "lang=de", "lang=de; lang=en", "id=1")
+	d.rare(r.Header, "User-Agent", "iPhone")
 	d.rare(r.Header, "Authorization", "x")
 	d.rare(r.Header, "If-Match", "*")
 	d.rare(r.Header, "Via", "2 fra, 2 fra, 2 fra, 2 fra")

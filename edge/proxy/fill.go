@@ -24,11 +24,11 @@ func (p *Proxy) fill(x *Exchange, pl plan) {
 	alone := false
 	for range looks {
 		look := p.cache.Look(pl.key, pl.fields(v), p.now())
-		x.found(look)
-		next := courseOf(v, look)
+		x.found(look, pl.demand)
+		next := courseOf(v, look, pl.demand)
 		switch next.do {
 		case serveFresh: // stored since Hit looked
-			p.serve(x, pl.served(v, look), cache.Hit, "")
+			p.serve(x, pl.served(v, look), cache.Hit, next.why)
 			return
 		case refuseUncached:
 			p.refuse(x, errOnlyIfCached)

@@ -14,7 +14,7 @@ type Served struct {
 	site     *Site
 }
 
-// Hit answers a request from what is stored and fresh. It returns nil where anything
+// Hit answers a request from what is stored and fresh, or as fresh as the request wants it. It returns nil where anything
 // else is to be done: ask the origin, refuse, or explain. It never waits and may be
 // called concurrently.
 func (p *Proxy) Hit(v RequestView, now time.Time) (*Served, cache.Reason) {
@@ -23,10 +23,10 @@ func (p *Proxy) Hit(v RequestView, now time.Time) (*Served, cache.Reason) {
 		return nil, ""
 	}
 	look := p.cache.Look(pl.key, pl.fields(v), now)
-	if !look.Fresh() {
+	if !look.Suits(pl.demand) {
 		return nil, ""
 	}
-	return pl.served(v, look), ""
+	return pl.served(v, look), suited(look)
 }
 
 // served selects what of the stored object answers the request.

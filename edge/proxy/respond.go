@@ -150,6 +150,8 @@ func (x *Exchange) forwardWord() string {
 	switch {
 	case x.Reason == cache.ReasonMethod:
 		return "method"
+	case x.demanded:
+		return "request"
 	case x.Verdict == cache.Stale || x.stale:
 		return "stale"
 	case x.variant && x.Verdict == cache.Miss:

@@ -24,8 +24,11 @@ type Site struct {
 	EarlyData bool
 	// MergeSchemes makes http and https requests share stored responses.
 	MergeSchemes bool
-	Reuse        cache.Policy
-	Rules        []Rule // the first that matches a path applies
+	// HonourRequests takes what requests' own directives say of stored responses (RFC 9111 section 5.2.1); else no more than
+	// no-store and only-if-cached counts.
+	HonourRequests bool
+	Reuse          cache.Policy
+	Rules          []Rule // the first that matches a path applies
 }
 
 // A Rule changes what a site does for some paths.
@@ -142,7 +145,8 @@ type plan struct {
 	asked  string // the normalised target before a rule changed its query
 	rule   *Rule  // that applies; nil = none
 
-	unkeyed bool // what the rule lets choose is too long, or ambiguous: nothing may be stored for this request
+	demand  cache.Demand // of stored responses, by the request's own directives
+	unkeyed bool         // what the rule lets choose is too long, or ambiguous: nothing may be stored for this request
 }
 
 // choose lets the rule's choosers into the plan.
@@ -228,6 +232,9 @@ func (p *Proxy) planFor(v RequestView) (plan, error) {
 		pl.target = pl.asked
 	}
 	pl.key = site.key(target, pl.rule, v.Secure())
+	if site.HonourRequests {
+		pl.demand = cache.DemandOf(v)
+	}
 	return pl, nil
 }
 
