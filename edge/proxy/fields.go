@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/textproto"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -93,7 +94,7 @@ func (p *Proxy) requestFields(r *http.Request, pl plan) http.Header {
 		// An answer that may be stored must not depend on a scheme or host that the key
 		// does not have, whoever names it.
 		believed := trusted && (believable[name] && pl.bypass != "" || name == "X-Forwarded-For")
-		if isSpoofable(plain) && !believed || get && overriding[plain] {
+		if isSpoofable(plain) && !believed || get && overriding[plain] || plain != name && pl.rule != nil && slices.Contains(pl.rule.Choose.names, plain) {
 			delete(h, name)
 		}
 	}
