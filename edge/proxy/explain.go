@@ -313,7 +313,7 @@ var pastWords = map[cache.Reason]string{
 	cache.ReasonMethod:       "answers to this method are not stored: the origin is asked",
 	cache.ReasonRule:         "the site's rule says bypass: the origin is asked, nothing is stored",
 	cache.ReasonRequestBody:  "a GET or HEAD with content: the origin is asked, nothing is stored",
-	cache.ReasonKey:          "what the site's rule lets choose a variant is too long, or ambiguous (a cookie sent twice): the origin is asked, nothing is stored",
+	cache.ReasonKey:          "what chooses a variant is too long, ambiguous (a cookie sent twice), or kept from the origin by Connection: it is asked, nothing is stored",
 	cache.ReasonPrecondition: "If-Match and If-Unmodified-Since are the origin's to judge (RFC 9111 section 4.3.2)",
 	cache.ReasonNoStore:      "the request says no-store (RFC 9111 section 5.2.1.5), and nothing fresh is stored",
 	cache.ReasonRange:        "a part is asked for of what is not stored: the origin answers, and parts are not stored",

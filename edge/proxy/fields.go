@@ -81,6 +81,23 @@ func endToEnd(h http.Header) http.Header {
 	return out
 }
 
+// hides reports whether Connection keeps from the origin a field that the request has and that is no field of a connection:
+// an answer without it would be stored for those who send it.
+func hides(v RequestView) bool {
+	for _, line := range v.Values("Connection") {
+		for name := range strings.SplitSeq(line, ",") {
+			name = textproto.TrimString(name)
+			if strings.EqualFold(name, "HTTP2-Settings") || slices.ContainsFunc(hopByHop[:], func(hop string) bool { return strings.EqualFold(hop, name) }) {
+				continue
+			}
+			if len(v.Values(http.CanonicalHeaderKey(name))) > 0 {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // requestFields makes the field section for the origin: end to end, told who asks, and
 // nothing a client could have made up.
 func (p *Proxy) requestFields(r *http.Request, pl plan) http.Header {

@@ -146,7 +146,7 @@ type plan struct {
 	rule   *Rule  // that applies; nil = none
 
 	demand  cache.Demand // of stored responses, by the request's own directives
-	unkeyed bool         // what the rule lets choose is too long, or ambiguous: nothing may be stored for this request
+	unkeyed bool         // the key would not say what the origin sees (see hides, Choosers.plain): nothing may be stored
 }
 
 // choose lets the rule's choosers into the plan.
@@ -217,6 +217,7 @@ func (p *Proxy) planFor(v RequestView) (plan, error) {
 			pl.bypass = cache.ReasonRule
 		}
 	}
+	pl.unkeyed = pl.unkeyed || hides(v)
 	switch {
 	case pl.bypass != "":
 	case pl.unkeyed:
