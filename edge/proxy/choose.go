@@ -114,7 +114,7 @@ func (c *Choosers) plain(f cache.FieldReader) bool {
 }
 
 // cookieOf finds a cookie by its name, in the letters that it has (RFC 6265 section 5.4). plain is false where two
-// parsers might find different values: the name comes twice, or without a value, or is there for those who decode names
+// parsers might find different values: the name comes twice, or without a value, or with white space in that, or is there for those who decode names
 // or take commas for separators.
 func cookieOf(lines []string, cookie string) (value string, sent, plain bool) {
 	plain = true
@@ -125,9 +125,9 @@ func cookieOf(lines []string, cookie string) (value string, sent, plain bool) {
 				plain = plain && !mayBe(name, v, cookie)
 				continue
 			}
-			plain = plain && ok && !sent && !mayBe("", v, cookie)
+			plain = plain && ok && !sent && !strings.ContainsAny(v, " \t") && !mayBe("", v, cookie)
 			if !sent {
-				value, sent = trimmed(v), true
+				value, sent = v, true
 			}
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -53,9 +54,11 @@ func TestCookieOf(t *testing.T) {
 		{[]string{"lang=de"}, "de", true, true},
 		{[]string{"a=b; lang=de; c=d"}, "de", true, true},
 		{[]string{"a=b", "lang=de"}, "de", true, true}, // several lines, as HTTP/2 has them
-		{[]string{"lang = de "}, "de", true, true},
+		{[]string{"lang =de"}, "de", true, true},
+		{[]string{"lang= de"}, " de", true, false}, // some keep the blank
+		{[]string{"lang=de ; a=b"}, "de ", true, false},
 		{[]string{"lang="}, "", true, true},
-		{[]string{`lang="d e"`}, `"d e"`, true, true},
+		{[]string{`lang="de"`}, `"de"`, true, true},
 		{[]string{"Lang=de"}, "", false, true}, // names are told apart by case
 		{[]string{"xlang=de; lang2=x"}, "", false, true},
 		{[]string{"q=a,b; w=a=lang"}, "", false, true},
@@ -234,4 +237,34 @@ func TestChoosersFree(t *testing.T) {
 	}); n > hitAllocs {
 		t.Errorf("Hit takes %v allocations, want %d", n, hitAllocs)
 	}
+}
+
+// What is plain, another parser reads alike: net/http's, and one that decodes names, and one that separates by commas.
+func FuzzCookieOf(f *testing.F) {
+	for _, line := range []string{"lang=de", "a=b; lang=de", "lang=de; lang=en", "l%61ng=de", "a=b, lang=de", "lang", `lang="d"; x`, "%", "lang =de;;=", "[lang]=x"} {
+		f.Add(line)
+	}
+	f.Fuzz(func(t *testing.T, line string) {
+		value, sent, plain := cookieOf([]string{line}, "lang")
+		if strings.Contains(value, ";") || !sent && value != "" {
+			t.Fatalf("%q: %q, %v", line, value, sent)
+		}
+		if !plain {
+			return
+		}
+		list := (&http.Request{Header: http.Header{"Cookie": {line}}}).CookiesNamed("lang")
+		if len(list) > 1 || len(list) == 1 && (!sent || list[0].Value != strings.Trim(value, `"`) && list[0].Value != value) {
+			t.Fatalf("%q: %q, %v, and net/http reads %v", line, value, sent, list)
+		}
+		n := 0
+		for pair := range strings.FieldsFuncSeq(line, func(r rune) bool { return r == ';' || r == ',' }) {
+			name, _, ok := strings.Cut(pair, "=")
+			if decoded, err := url.PathUnescape(strings.TrimSpace(name)); ok && err == nil && strings.TrimSpace(decoded) == "lang" {
+				n++
+			}
+		}
+		if n > 1 || n == 1 && !sent {
+			t.Fatalf("%q: %q, %v, and others find %d", line, value, sent, n)
+		}
+	})
 }
