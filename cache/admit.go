@@ -55,6 +55,8 @@ func (p Policy) refuses(request FieldReader, h http.Header, status int, c Contro
 		return ReasonAuthorization
 	case len(h["Set-Cookie"]) > 0 && !p.SetCookie:
 		return ReasonSetCookie
+	case !tagsFit(h):
+		return ReasonTags
 	case star || p.Opaque != nil && slices.ContainsFunc(vary, p.Opaque):
 		return ReasonVaryStar
 	}
@@ -76,6 +78,7 @@ func (p Policy) admit(k Key, request FieldReader, status int, h http.Header, sen
 		slices.Sort(o.Vary)
 		o.Vary = slices.Compact(o.Vary)
 	}
+	o.tags, _ = tagsOf(h)
 	o.Age = initialAge(h, sent, received)
 	explicit := p.judge(o, h, c)
 	o.Fields = storedFields(h, received)
@@ -199,7 +202,7 @@ func hasValidator(h http.Header) bool {
 	return h.Get("Etag") != "" || h.Get("Last-Modified") != ""
 }
 
-// shared returns the fields of h that are for others as well. Those by which the response is chosen and judged always are.
+// shared returns the fields of h that are for others as well. Those by which the response is chosen, judged and purged always are.
 func (c Control) shared(h http.Header) http.Header {
 	if c.Without == "" {
 		return h
@@ -207,7 +210,7 @@ func (c Control) shared(h http.Header) http.Header {
 	h = maps.Clone(h)
 	for name := range strings.SplitSeq(c.Without, ",") {
 		switch name {
-		case "Vary", "Cache-Control", "Date", "Age":
+		case "Vary", "Cache-Control", "Date", "Age", surrogateKey, cacheTag:
 		default:
 			delete(h, name)
 		}

@@ -267,5 +267,6 @@ func (f *Fill) whole() *Object {
 	return &Object{
 		Key: o.Key, Status: o.Status, Fields: o.Fields, Body: body, Request: o.Request, Received: o.Received,
 		Age: o.Age, Lifetime: o.Lifetime, NoCache: o.NoCache, WhileRevalidate: o.WhileRevalidate, IfError: o.IfError,
+		tags: o.tags,
 	}
 }

@@ -47,6 +47,13 @@ type Cache struct {
 	epochs    atomic.Uint64 // the newest Signpost's epoch
 	collapsed atomic.Uint64
 
+	sequence   atomic.Uint64            // of the newest purge; changed under mu
+	orders     atomic.Pointer[[]*order] // purges that are being carried out; nil = none; changed under mu
+	sweeping   sync.Mutex               // held while the store is gone through for orders; before mu
+	purging    chan struct{}            // one for each purge under way
+	purged     [PurgeAll + 1]struct{ purges, objects atomic.Uint64 }
+	overtagged atomic.Uint64
+
 	mu      sync.Mutex                 // guards what follows
 	flights map[Key]*Fill              // fills that may be joined, by their exact key
 	fills   map[Key]map[*Fill]struct{} // fills that may yet be stored, by primary key
@@ -57,6 +64,7 @@ func New(cfg Config) *Cache {
 	c := &Cache{
 		store: cfg.Store, now: cfg.Now, filling: cfg.Filling, patience: cfg.Patience, began: time.Now(),
 		flights: make(map[Key]*Fill), fills: make(map[Key]map[*Fill]struct{}),
+		purging: make(chan struct{}, mostPurges),
 	}
 	if c.now == nil {
 		c.now = time.Now
@@ -82,6 +90,8 @@ type Look struct {
 	Pass   bool    // the last response could not be reused: go alone
 	Age    time.Duration
 	TTL    time.Duration // what is left of the lifetime; negative when stale
+
+	sequence uint64 // of the newest purge before it
 }
 
 // Fresh reports whether the object may be used without asking the origin
@@ -102,7 +112,10 @@ func (l Look) within(window time.Duration) bool {
 
 // Look finds what is stored for the primary key k and a request with these fields.
 func (c *Cache) Look(k Key, request FieldReader, now time.Time) Look {
-	return look(c.store, k, request, now, nil)
+	sequence := c.sequence.Load()
+	l := look(live{c}, k, request, now, nil)
+	l.sequence = sequence
+	return l
 }
 
 // look is Look in what is stored; t, where not nil, is told what is found on the way.
@@ -133,6 +146,9 @@ func look(stored getter, k Key, request FieldReader, now time.Time, t *trail) Lo
 	return l.At(now)
 }
 
+// get is what the store has under k and no purge takes.
+func (c *Cache) get(k Key) *Object { return c.spared(c.store.Get(k)) }
+
 // A getter is the part of a Store that a look needs.
 type getter interface{ Get(k Key) *Object }
 
@@ -147,6 +163,9 @@ func (l Look) At(now time.Time) Look {
 	if l.Object != nil {
 		l.Age = l.Object.currentAge(now)
 		l.TTL = l.Object.Lifetime - l.Age
+		if at := l.Object.stale.Load(); at != 0 {
+			l.TTL = min(l.TTL, 0, time.Unix(0, at).Sub(now))
+		}
 	}
 	return l
 }
@@ -159,9 +178,7 @@ func (c *Cache) Invalidate(k Key) {
 	c.mu.Lock()
 	for f := range c.fills[k] {
 		f.gone = true
-		if c.flights[f.key] == f {
-			delete(c.flights, f.key)
-		}
+		f.ground()
 	}
 	c.store.Delete(k)
 	c.mu.Unlock()

@@ -39,7 +39,7 @@ type Found struct {
 // Explain is Look, and what it passed on the way. It changes and counts nothing.
 func (c *Cache) Explain(k Key, request FieldReader, now time.Time) Found {
 	var t trail
-	f := Found{Look: look(peeking{c.store}, k, request, now, &t), Signpost: t.signpost, Own: k, Marker: t.pass}
+	f := Found{Look: look(peeking{c}, k, request, now, &t), Signpost: t.signpost, Own: k, Marker: t.pass}
 	if t.signpost != nil {
 		f.Own.Vary = variant(t.signpost, request)
 	}
@@ -52,14 +52,17 @@ func (c *Cache) Explain(k Key, request FieldReader, now time.Time) Found {
 	return f
 }
 
-// peeking is a store whose Get counts nothing where it can be had.
-type peeking struct{ store Store }
+// peeking is live whose Get counts nothing where that can be had.
+type peeking struct{ c *Cache }
 
-func (p peeking) Get(k Key) *Object {
-	if s, ok := p.store.(Peeker); ok {
+func (p peeking) Get(k Key) *Object { return p.c.spared(p.c.peek(k)) }
+
+// peek is what is stored under k, also if a purge takes it.
+func (c *Cache) peek(k Key) *Object {
+	if s, ok := c.store.(Peeker); ok {
 		return s.Peek(k)
 	}
-	return p.store.Get(k)
+	return c.store.Get(k)
 }
 
 // Variants returns up to most of the responses that are stored under a primary key, and
@@ -71,7 +74,7 @@ func (c *Cache) Variants(f Found, most int) (list []*Object, total int, known bo
 		return nil, 0, false
 	}
 	for _, o := range s.Under(f.Key.Primary()) {
-		if o.Kind != Response || (f.Signpost == nil) != (o.Key.Vary == "") || f.Signpost != nil && !f.Signpost.leads(o) {
+		if c.spared(o) == nil || o.Kind != Response || (f.Signpost == nil) != (o.Key.Vary == "") || f.Signpost != nil && !f.Signpost.leads(o) {
 			continue
 		}
 		if total++; len(list) < most {

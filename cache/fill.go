@@ -27,6 +27,8 @@ type Want struct {
 	// stored like any, but a response that cannot be is no word about the key.
 	Solo bool
 	// Sent is when the request went to the origin that Fetch does not send; zero where it does.
+	// Look is then from before that (see [Cache.Blank]): where there was a purge meanwhile, of
+	// whatever, what comes is not stored.
 	Sent time.Time
 }
 
@@ -90,6 +92,10 @@ type Fill struct {
 	key  Key  // guarded by Cache.mu: where flights has it
 	gone bool // guarded by Cache.mu: not to be stored any more
 
+	sequence uint64   // of the newest purge when it began
+	head     *Object  // guarded by Cache.mu: what came, before its body has; nil until then, and where it was a 304
+	orders   []*order // guarded by Cache.mu: purges by tag since it began, until head is known
+
 	mu       sync.Mutex
 	wake     chan struct{} // closed and replaced when something below changed
 	interim  []interim
@@ -140,12 +146,16 @@ func (c *Cache) Join(ctx context.Context, want Want) *Reader {
 		}
 		// Between the look and the lock a fill may have ended: its object is put before
 		// its flight is removed, so one of the two is seen.
-		if o := c.store.Get(key); o != nil && o != want.Look.Object && !(o.Kind == Pass && o.currentAge(c.now()) >= o.Lifetime) {
+		if o := c.get(key); o != nil && o != want.Look.Object && !(o.Kind == Pass && o.currentAge(c.now()) >= o.Lifetime) {
 			return nil
 		}
 	}
-	f := &Fill{c: c, want: want, key: key, wake: make(chan struct{}), keep: true, length: -1, readers: make(map[*Reader]struct{})}
+	if old := want.Look.Object; old != nil && want.Look.sequence != c.sequence.Load() && c.get(old.Key) != old {
+		want.Look.Object = nil // perhaps purged: not even its validators may bring it back
+	}
+	f := &Fill{c: c, sequence: c.sequence.Load(), want: want, key: key, wake: make(chan struct{}), keep: true, length: -1, readers: make(map[*Reader]struct{})}
 	// The leader may leave while others read: its context gives values, not an end.
+	f.gone = !want.Sent.IsZero() && want.Look.sequence != f.sequence
 	ctx, f.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	if !want.Solo {
 		c.flights[key] = f
@@ -176,12 +186,15 @@ func (f *Fill) run(ctx context.Context) {
 		return
 	}
 	received := f.c.now()
-	if standsIn(resp.StatusCode) && f.want.Look.At(received).IfError() {
+	if standsIn(resp.StatusCode) && f.c.Still(f.want.Look, received).IfError() {
 		resp.Body.Close()
 		f.fail(StatusError(resp.StatusCode))
 		return
 	}
 	o, why := f.want.Policy.admit(f.want.Look.Key, f.want.Request, resp.StatusCode, resp.Header, f.start, received)
+	if why == ReasonTags {
+		f.c.overtagged.Add(1)
+	}
 	switch {
 	case o == nil:
 	case f.tooLarge(o, resp.ContentLength):

@@ -24,8 +24,12 @@ const (
 // An Object is what a [Store] keeps under one key. It is shared by all its readers
 // and never changes once it was put; what may change later is behind atomics.
 type Object struct {
-	Key  Key
-	Kind Kind
+	Key Key
+
+	// These three are one word: a larger Object is 32 bytes larger.
+	Kind    Kind
+	NoCache bool        // must be validated before each reuse, RFC 9111 section 5.2.2.4
+	dead    atomic.Bool // set by Kill: no look-up may return the object any more
 
 	Status int
 	Fields Fields // end-to-end fields only, ready to be written by a hit
@@ -36,7 +40,6 @@ type Object struct {
 
 	Age      time.Duration // corrected_initial_age, RFC 9111 section 4.2.3
 	Lifetime time.Duration // freshness_lifetime, RFC 9111 section 4.2.1
-	NoCache  bool          // must be validated before each reuse, section 5.2.2.4
 
 	// How long past its lifetime the object may be used while it is revalidated
 	// (RFC 5861 section 3) and while the origin fails (section 4); 0 = not at all.
@@ -48,7 +51,9 @@ type Object struct {
 	Vary  []string
 	Epoch uint64
 
-	dead atomic.Bool // set by Kill: no look-up may return the object any more
+	tags     string       // the hashes of its tags: see tagsOf
+	sequence uint64       // of the newest purge when its fill began
+	stale    atomic.Int64 // when a soft purge made it stale, in nanoseconds from 1970; 0 = never
 }
 
 // Kill marks the object as removed or replaced. A store calls it before it drops
@@ -74,10 +79,10 @@ func (o *Object) Dead() bool { return o.dead.Load() }
 // slots and list links around it, as measured in cache/store (see its README).
 const overhead = 512
 
-// Size is the number of bytes the object is accounted with: key, fields, body and
+// Size is the number of bytes the object is accounted with: key, fields, tags, body and
 // a fixed overhead. It does not change.
 func (o *Object) Size() int64 {
-	return int64(overhead+o.Key.Len()+o.Fields.Len()) + o.Body.Len()
+	return int64(overhead+o.Key.Len()+o.Fields.Len()+len(o.tags)) + o.Body.Len()
 }
 
 // A Body is a response's content in chunks, shared by all readers and never copied
@@ -161,6 +166,10 @@ type Store interface {
 	Put(o *Object)
 	// Delete removes and kills what is under k; ok tells whether something was.
 	Delete(k Key) (ok bool)
+	// Each yields the live objects, in no order, until yield returns false: all that are
+	// stored from the beginning of the call to its end, and of others some. Yield may call
+	// the store.
+	Each(yield func(*Object) bool)
 	// MaxObject is the largest Size that Put will keep.
 	MaxObject() int64
 }

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -66,6 +68,17 @@ func (s *table) Delete(k cache.Key) bool {
 	delete(s.m, k)
 	o.Drop()
 	return true
+}
+
+func (s *table) Each(yield func(*cache.Object) bool) {
+	s.mu.Lock()
+	list := slices.Collect(maps.Values(s.m))
+	s.mu.Unlock()
+	for _, o := range list {
+		if !o.Dead() && !yield(o) {
+			return
+		}
+	}
 }
 
 func (s *table) MaxObject() int64 { return s.max }

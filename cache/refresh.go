@@ -34,6 +34,7 @@ func (p Policy) refresh(o *Object, request FieldReader, fresh http.Header, sent,
 	stored = c.shared(stored)
 	next = &Object{Key: o.Key, Status: o.Status, Body: o.Body, Request: sent, Received: received, NoCache: c.NoCache}
 	next.Age = initialAge(stored, sent, received)
+	next.tags, _ = tagsOf(stored)
 	p.judge(next, stored, c)
 	next.Fields = storedFields(stored, received)
 	return next, next.own(all), p.refuses(request, stored, o.Status, c)

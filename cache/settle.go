@@ -18,6 +18,7 @@ func (f *Fill) stream(o *Object, resp *http.Response, why Reason, received time.
 	} else {
 		o.Key = o.Key.Primary()
 	}
+	f.meet(o)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.state, f.object, f.mine, f.reason, f.wait = Streaming, o, o.own(resp.Header), why, received.Sub(f.start)
@@ -36,9 +37,9 @@ func (f *Fill) plantSignpost(o *Object) {
 	c, primary := f.c, o.Key.Primary()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	post := c.store.Get(primary)
+	post := c.get(primary)
 	if post == nil || post.Kind != Signpost || !covers(post.Vary, o.Vary) {
-		post = &Object{Key: primary, Kind: Signpost, Vary: o.Vary, Epoch: c.epochs.Add(1)}
+		post = &Object{Key: primary, Kind: Signpost, Vary: o.Vary, Epoch: c.epochs.Add(1), sequence: f.sequence}
 		if !f.gone {
 			c.store.Put(post)
 		}
@@ -171,15 +172,15 @@ func (f *Fill) land(o *Object) {
 	c := f.c
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if o != nil && !f.gone && !c.newer(o) {
+	if o != nil && !f.gone && !f.barred(o) && !c.newer(o) {
+		o.sequence = f.sequence
 		c.store.Put(o)
 		if l := languageOf(o, f.signpost, f.want.Request); l != nil {
+			l.sequence = f.sequence
 			c.store.Put(l)
 		}
 	}
-	if c.flights[f.key] == f {
-		delete(c.flights, f.key)
-	}
+	f.ground()
 	primary := f.want.Look.Key.Primary()
 	delete(c.fills[primary], f)
 	if len(c.fills[primary]) == 0 {
@@ -193,7 +194,7 @@ func (c *Cache) newer(o *Object) bool {
 	if o.Kind != Response {
 		return false
 	}
-	stored := c.store.Get(o.Key)
+	stored := c.get(o.Key)
 	return stored != nil && stored.Kind == Response && stored.Request.After(o.Request)
 }
 

@@ -79,5 +79,6 @@ const (
 	ReasonMemory        Reason = "memory"         // fills in flight hold all the memory they may
 	ReasonMaxStale      Reason = "max-stale"      // the request takes what is stale (section 5.2.1.2)
 	ReasonKey           Reason = "key"            // what would be in the key is too long, ambiguous, or not what the origin sees
+	ReasonTags          Reason = "tags"           // more tags, or longer ones, than can be purged by
 	ReasonPrecondition  Reason = "precondition"   // If-Match and the like are the origin's to judge (section 4.3.2)
 )

@@ -16,5 +16,8 @@ func (None) Put(*cache.Object) {}
 // Delete finds nothing.
 func (None) Delete(cache.Key) bool { return false }
 
+// Each has nothing to yield.
+func (None) Each(func(*cache.Object) bool) {}
+
 // MaxObject is 0.
 func (None) MaxObject() int64 { return 0 }

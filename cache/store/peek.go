@@ -23,21 +23,28 @@ func (m *Memory) Peek(k cache.Key) *cache.Object {
 	return e.is(k)
 }
 
-// Under returns the live objects under a primary key: it looks at all there are, and
-// holds one of the table's locks at a time.
+// Under returns the live objects under a primary key: it looks at all there are.
 func (m *Memory) Under(primary cache.Key) []*cache.Object {
 	var found []*cache.Object
+	m.Each(func(o *cache.Object) bool {
+		if o.Key.Primary() == primary {
+			found = append(found, o)
+		}
+		return true
+	})
+	return found
+}
+
+// Each yields the live objects, in no order, until yield returns false. It holds one of the
+// table's locks at a time, and none while it yields.
+func (m *Memory) Each(yield func(*cache.Object) bool) {
+	var shard []*cache.Object
 	for i := range m.table.shards {
-		s := &m.table.shards[i]
-		s.mu.RLock()
-		for _, e := range s.m {
-			for ; e != nil; e = e.twin {
-				if o := e.obj.Load(); o != nil && !o.Dead() && o.Key.Primary() == primary {
-					found = append(found, o)
-				}
+		shard = m.table.objects(i, shard[:0])
+		for _, o := range shard {
+			if !o.Dead() && !yield(o) {
+				return
 			}
 		}
-		s.mu.RUnlock()
 	}
-	return found
 }

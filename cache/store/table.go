@@ -55,6 +55,21 @@ func (t *table) swap(e, old *entry) {
 	s.m[e.hash] = e
 }
 
+// objects appends those of one shard to list.
+func (t *table) objects(shard int, list []*cache.Object) []*cache.Object {
+	s := &t.shards[shard]
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for _, e := range s.m {
+		for ; e != nil; e = e.twin {
+			if o := e.obj.Load(); o != nil {
+				list = append(list, o)
+			}
+		}
+	}
+	return list
+}
+
 // remove takes e out.
 func (t *table) remove(e *entry) {
 	s := &t.shards[e.hash%tableShards]

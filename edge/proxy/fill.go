@@ -99,7 +99,7 @@ func (p *Proxy) follow(x *Exchange, pl plan, look cache.Look, r *cache.Reader) f
 		}
 		p.relay(x, head.Response)
 	case cache.Erred:
-		if look = look.At(p.now()); look.IfError() {
+		if look = p.cache.Still(look, p.now()); look.IfError() {
 			p.standIn(x, pl, look, head.Err)
 		} else {
 			p.refuse(x, head.Err)

@@ -40,7 +40,7 @@ func (p *Proxy) forward(x *Exchange, pl plan, verdict cache.Verdict, why cache.R
 		http.NewResponseController(x.w).EnableFullDuplex()
 	}
 	r = r.WithContext(httptrace.WithClientTrace(r.Context(), &httptrace.ClientTrace{Got1xxResponse: in.pass}))
-	sent := p.now()
+	before, sent := p.cache.Blank(pl.key), p.now()
 	resp, err := pl.site.roundTrip(r)
 	in.close()
 	x.Wait = p.now().Sub(sent)
@@ -54,7 +54,7 @@ func (p *Proxy) forward(x *Exchange, pl plan, verdict cache.Verdict, why cache.R
 		p.invalidate(x, pl, resp.Header)
 	}
 	if p.forGet(x, pl, resp) {
-		p.keep(x, pl, resp, sent)
+		p.keep(x, pl, resp, before, sent)
 		return
 	}
 	p.relay(x, resp)

@@ -47,6 +47,10 @@ func (s *shelf) Delete(k cache.Key) bool {
 	return ok
 }
 
+func (s *shelf) Each(yield func(*cache.Object) bool) {
+	s.objects.Range(func(_, o any) bool { return o.(*cache.Object).Dead() || yield(o.(*cache.Object)) })
+}
+
 func (s *shelf) MaxObject() int64 { return 1 << 20 }
 
 // A clock stands still until it is told to go on.

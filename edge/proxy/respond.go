@@ -101,13 +101,18 @@ type clientError struct{ cause error }
 func (e *clientError) Error() string { return "proxy: write to client: " + e.cause.Error() }
 func (e *clientError) Unwrap() error { return e.cause }
 
-// sign adds what every response of this node carries.
+// sign adds what every response of this node carries, and takes away what is not for clients: tags are the operator's own
+// names for things. A trusted proxy in front may be a cache that is purged by them, and gets them.
 func (p *Proxy) sign(x *Exchange, h http.Header) {
 	if p.cfg.AltSvc != "" && x.r.TLS != nil && x.r.ProtoMajor < 3 {
 		h["Alt-Svc"] = []string{p.cfg.AltSvc}
 	}
 	if _, ok := h["Content-Type"]; !ok {
 		h["Content-Type"] = nil // keep net/http from guessing one
+	}
+	if len(h["Surrogate-Key"])+len(h["Cache-Tag"]) > 0 && !p.trusts(peer(x.r)) {
+		delete(h, "Surrogate-Key")
+		delete(h, "Cache-Tag")
 	}
 	x.FirstByte = p.now().Sub(x.Start)
 }

@@ -303,11 +303,7 @@ func (r *Rule) matches(target string) bool {
 // client is the address of the request's sender: the peer's, or what a trusted peer
 // says by X-Forwarded-For, taken from the right up to the first that is not trusted.
 func (p *Proxy) client(r *http.Request) netip.Addr {
-	peer, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil {
-		return netip.Addr{}
-	}
-	addr := peer.Addr().Unmap()
+	addr := peer(r)
 	if !p.trusts(addr) {
 		return addr
 	}
@@ -323,6 +319,12 @@ func (p *Proxy) client(r *http.Request) netip.Addr {
 		}
 	}
 	return addr
+}
+
+// peer is the address that the request came from; the zero Addr where nobody knows it.
+func peer(r *http.Request) netip.Addr {
+	from, _ := netip.ParseAddrPort(r.RemoteAddr)
+	return from.Addr().Unmap()
 }
 
 func (p *Proxy) trusts(addr netip.Addr) bool {

@@ -60,10 +60,11 @@ func (p *Proxy) forGet(x *Exchange, pl plan, resp *http.Response) bool {
 	return ok && target == pl.target
 }
 
-// keep answers with a response that is stored on the way, as if a GET had asked for it.
-func (p *Proxy) keep(x *Exchange, pl plan, resp *http.Response, sent time.Time) {
+// keep answers with a response that is stored on the way, as if a GET had asked for it. before is a look that found nothing,
+// from before the request was sent.
+func (p *Proxy) keep(x *Exchange, pl plan, resp *http.Response, before cache.Look, sent time.Time) {
 	r := p.cache.Join(x.r.Context(), cache.Want{
-		Look: cache.Look{Key: pl.key}, Request: pl.fields(x.r.Header), Policy: pl.policy, Solo: true, Sent: sent,
+		Look: before, Request: pl.fields(x.r.Header), Policy: pl.policy, Solo: true, Sent: sent,
 		Fetch: func(context.Context, http.Header, func(int, http.Header)) (*http.Response, error) { return resp, nil },
 	})
 	defer r.Close()
