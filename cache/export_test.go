@@ -24,3 +24,16 @@ const (
 	MostInterim  = mostInterim
 	PassLifetime = passLifetime
 )
+
+// PurgeStored is Purge with a fault: it forgets the fills under way, of which there must be
+// none that goes on meanwhile.
+func (c *Cache) PurgeStored(p Purge) {
+	c.mu.Lock()
+	fills, flights := c.fills, c.flights
+	c.fills, c.flights = nil, nil
+	c.mu.Unlock()
+	c.Purge(p)
+	c.mu.Lock()
+	c.fills, c.flights = fills, flights
+	c.mu.Unlock()
+}
