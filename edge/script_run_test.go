@@ -43,8 +43,8 @@ var verbs = map[string]func(*run, *step) error{
 	"start": (*run).start, "read": (*run).read, "send": (*run).send, "end": (*run).end, "finish": (*run).finish, "abandon": (*run).abandon,
 	"origin": (*run).declare, "lie": (*run).declare, "release": (*run).release, "origin-saw": (*run).originSaw, "origin-read": (*run).originRead, "origin-never": (*run).originNever,
 	"advance": (*run).advance, "expect-log": (*run).expectLog, "counter": (*run).counter, "reconnect": (*run).reconnect, "replay": (*run).replay,
-	"explain": (*run).explain,
-	"raw":     (*run).raw, "fields": (*run).fields, "handshake": (*run).handshake,
+	"explain": (*run).explain, "purge": (*run).purge,
+	"raw": (*run).raw, "fields": (*run).fields, "handshake": (*run).handshake,
 }
 
 // skips tells whether the script is not for proto: "only h1: reason", "not h3: reason".

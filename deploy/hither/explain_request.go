@@ -282,9 +282,15 @@ func printStored(line liner, s *proxy.ExplainedStored) {
 		if v.TTL <= 0 {
 			state = "stale for " + seconds(-v.TTL)
 		}
+		if v.SoftPurged != nil {
+			state += ", by a soft purge"
+		}
 		line(mark, "%d, %s, %s, came %s", v.Status, count(int(v.Bytes), "byte"), state, v.Received.Format(time.RFC3339))
 		if len(of) > 0 {
 			line("", "%s", strings.Join(of, ", "))
+		}
+		if len(v.Tags) > 0 {
+			line("", "tags %s", tagWords(v.Tags))
 		}
 	}
 }

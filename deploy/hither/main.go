@@ -67,7 +67,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root.SetErr(stderr)
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(upCommand(), edgeCommand(), originCommand(), dnsCommand(), checkCommand(), fleetCommand(),
-		readyCommand(), statusCommand(), drainCommand(), explainCommand())
+		readyCommand(), statusCommand(), drainCommand(), purgeCommand(), explainCommand())
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return 0

@@ -90,6 +90,19 @@ func watchCache(r prometheus.Registerer, c *cache.Cache, s cache.Store) {
 	r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
 		Name: "hither_cache_collapsed_total", Help: "Requests answered from a fill that another request began.",
 	}, func() float64 { return float64(c.Collapsed()) }))
+	for k := range cache.PurgeKinds() {
+		kind := cache.PurgeKind(k)
+		labels := prometheus.Labels{"kind": kind.String()}
+		r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "hither_cache_purges_total", Help: "Purges done.", ConstLabels: labels,
+		}, func() float64 { n, _ := c.PurgeCounts(kind); return float64(n) }))
+		r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "hither_cache_purged_objects_total", Help: "Stored responses that purges removed or made stale.", ConstLabels: labels,
+		}, func() float64 { _, n := c.PurgeCounts(kind); return float64(n) }))
+	}
+	r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Name: "hither_cache_overtagged_total", Help: "Responses not stored because they had more tags than can be purged by.",
+	}, func() float64 { return float64(c.Overtagged()) }))
 	if m, ok := s.(*store.Memory); ok {
 		r.MustRegister(storeCollector{m})
 	}

@@ -148,6 +148,7 @@ func (n *Node) operate(pop *deploy.PoP) (err error) {
 	admin.Handle("GET /v1/status", n.statusCall)
 	admin.Handle("POST /v1/drain", n.drainCall)
 	admin.Handle("POST /v1/explain/request", n.explainCall)
+	admin.Handle("POST /v1/purge", n.purgeCall)
 	if err := admin.Open(n.o.State); err != nil {
 		return err
 	}

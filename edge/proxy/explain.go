@@ -164,6 +164,11 @@ func (e *explaining) variant(o *cache.Object) ExplainedVariant {
 		Encoding: o.Fields.Get("Content-Encoding"), Language: o.Fields.Get("Content-Language"), ETag: o.Fields.Get("Etag"),
 		LastModified: o.Fields.Get("Last-Modified"), Received: o.Received.UTC(), Age: millis(l.Age), TTL: millis(l.TTL),
 	}
+	x.Tags = o.Tags()
+	if at := o.PurgedSoftly(); !at.IsZero() {
+		at = at.UTC()
+		x.SoftPurged = &at
+	}
 	if post := e.found.Signpost; post != nil {
 		x.Vary = explainedChoices(post.Choices(o.Key), o.Key != e.found.Own)
 	}
@@ -273,6 +278,9 @@ func (e *explaining) stale() string {
 	why := "stale: its age is not below its lifetime (RFC 9111 section 4.2)"
 	if asked := e.found.Why(e.pl.demand); asked != "" {
 		why = "fresh, but the request's " + asked + " wants it fresher or validated (RFC 9111 sections 5.2.1 and 5.4)"
+	}
+	if !o.PurgedSoftly().IsZero() {
+		why = "purged softly: stale since then, whatever its lifetime"
 	}
 	if o.NoCache {
 		why = "no-cache: stored, and validated for each use (RFC 9111 section 5.2.2.4)"

@@ -114,6 +114,8 @@ type ExplainedVariant struct {
 	Language     string            `json:"content_language,omitempty"`
 	ETag         string            `json:"etag,omitempty"`
 	LastModified string            `json:"last_modified,omitempty"`
+	Tags         []string          `json:"tags,omitempty"`        // Surrogate-Key and Cache-Tag
+	SoftPurged   *time.Time        `json:"soft_purged,omitempty"` // stale since then, whatever its lifetime
 	Received     time.Time         `json:"received"`
 	Age          float64           `json:"age_ms"`
 	TTL          float64           `json:"ttl_ms"` // negative: stale for so long
