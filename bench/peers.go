@@ -118,15 +118,23 @@ func (o *peersOptions) find(ctx context.Context, d *peersDocument) (there []peer
 	for _, p := range o.peers {
 		version, err := p.Version(ctx)
 		var missing *load.MissingError
-		if errors.As(err, &missing) && len(o.servers) == 0 {
+		if errors.As(err, &missing) {
+			if len(o.servers) > 0 {
+				return nil, clients, err
+			}
 			d.Servers = append(d.Servers, peersServer{Name: p.Name, Missing: true, Package: missing.Package})
 			continue
 		}
-		if err != nil {
-			return nil, clients, err
+		if err != nil { // it would not start either
+			d.Servers = append(d.Servers, peersServer{Name: p.Name, Note: p.Note})
+			d.fail(p.Name, err)
+			continue
 		}
 		there = append(there, p)
 		d.Servers = append(d.Servers, peersServer{Name: p.Name, Version: version, Note: p.Note})
+	}
+	if len(there) == 0 && len(d.Errors) > 0 {
+		return nil, clients, errors.New(d.Errors[0].Error)
 	}
 	if len(there) == 0 {
 		return nil, clients, errors.New("no peer is on this machine: install the Debian package nginx, haproxy, varnish (with hitch), trafficserver or caddy")
@@ -178,19 +186,24 @@ func benchPeers(ctx context.Context, o peersOptions, stdout, stderr io.Writer) (
 		all = append(all, c)
 	}
 	fmt.Fprintf(stderr, "%d cases, %d x 2 x %v each: about %v\n", p.of, o.pairs, o.each, o.estimate(all).Round(10*time.Second))
+	d.tell(stderr)
 	for i, c := range all {
 		rows, err := c.Measure(ctx)
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
 		d.add(there[i].Name, rows)
+		who := there[i].Name
+		if start := new(contest.StartError); errors.As(err, &start) {
+			who = start.Server
+		}
 		if err != nil {
-			d.fail(there[i].Name, err)
+			d.fail(who, err)
 		}
-		for _, failed := range d.Errors[d.told:] {
-			fmt.Fprintln(stderr, "bench:", failed.Error)
+		d.tell(stderr)
+		if who == ourName {
+			break // there is nothing to compare with
 		}
-		d.told = len(d.Errors)
 	}
 	d.finish()
 	if o.output == "json" {

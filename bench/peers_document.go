@@ -1,6 +1,8 @@
 package main
 
 import (
+	"fmt"
+	"io"
 	"slices"
 	"time"
 
@@ -37,7 +39,7 @@ type peersServer struct {
 
 // A peersError is why there are no figures.
 type peersError struct {
-	Server string `json:"server"`         // the peer
+	Server string `json:"server"`         // the peer, or ours where that does not start
 	Case   string `json:"case,omitempty"` // absent: all that is not in rows
 	Error  string `json:"error"`
 }
@@ -125,6 +127,14 @@ func (d *peersDocument) fail(peer string, err error) {
 	if !slices.ContainsFunc(d.Errors, func(e peersError) bool { return e.Error == err.Error() }) {
 		d.Errors = append(d.Errors, peersError{Server: peer, Error: err.Error()})
 	}
+}
+
+// tell tells what has failed since it last did.
+func (d *peersDocument) tell(to io.Writer) {
+	for _, failed := range d.Errors[d.told:] {
+		fmt.Fprintln(to, "bench:", failed.Error)
+	}
+	d.told = len(d.Errors)
 }
 
 func newPeersRun(server, against string, pair int, r contest.Run) peersRun {

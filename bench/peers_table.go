@@ -163,7 +163,7 @@ func (d *peersDocument) notes() (notes []string) {
 func (d *peersDocument) versions() string {
 	var all []string
 	for _, s := range d.Servers {
-		if !s.Missing && s.Name != ourName {
+		if s.Version != "" && s.Name != ourName {
 			all = append(all, s.Name+" "+s.Version)
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"hither/bench/contest"
+	"hither/bench/peers"
 )
 
 func caseNamed(t *testing.T, name string) contest.Case {
@@ -237,6 +238,31 @@ func TestPeersCommand(t *testing.T) {
 	o = peersOptions{pairs: 1, each: time.Second, idle: 100, log: "on", only: []string{"hit", "miss/h1"}, servers: []string{"nginx"}}
 	if got := o.command(); got != "bin/bench peers --only hit,miss/h1 --servers nginx --pairs 1 --for 1s --connections 100 --log on" {
 		t.Errorf("%q", got)
+	}
+}
+
+// TestPeersBroken has a peer that is there and tells no version: it is like one that does not start, and the others are measured.
+func TestPeersBroken(t *testing.T) {
+	path := t.TempDir()
+	for name, text := range map[string]string{"nginx": "exit 3", "haproxy": "echo HAProxy version 2.6.12", "hither": "echo hither version 1"} {
+		if err := os.WriteFile(filepath.Join(path, name), []byte("#!/bin/sh\n"+text+"\n"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Setenv("PATH", path+":/bin")
+	o := peersOptions{hither: filepath.Join(path, "hither"), cases: []contest.Case{caseNamed(t, "handshake-full/h1/1k")}, servers: []string{"nginx", "haproxy"}}
+	for _, p := range peers.WebPeers() {
+		if slices.Contains(o.servers, p.Name) {
+			o.peers = append(o.peers, p)
+		}
+	}
+	d := &peersDocument{Clients: make(map[string]string)}
+	there, _, err := o.find(t.Context(), d)
+	if err != nil || len(there) != 1 || there[0].Name != "haproxy" {
+		t.Fatalf("there are %v, %v", there, err)
+	}
+	if len(d.Errors) != 1 || d.Errors[0].Server != "nginx" || !strings.Contains(d.Errors[0].Error, "-v tells no version: exit status 3") {
+		t.Errorf("errors: %+v", d.Errors)
 	}
 }
 

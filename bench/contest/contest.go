@@ -65,7 +65,7 @@ func (c *Contest) Suited() (suited []Case) {
 }
 
 // Measure measures all cases. A case that is not what it says, or in which a server dies, has an error in its row, and the rest goes
-// on. The error is of a server that does not start, or of the upstream; rows until then are returned with it.
+// on. The error is of a server that does not start, a [StartError], or of the upstream; rows until then are returned with it.
 func (c *Contest) Measure(ctx context.Context) (rows []Row, err error) {
 	c.objects, c.http, c.warm = upstream.NewObjects(), &http.Client{Transport: &http.Transport{}}, make(map[string]bool)
 	defer c.http.CloseIdleConnections()
@@ -89,10 +89,10 @@ func (c *Contest) Measure(ctx context.Context) (rows []Row, err error) {
 			stop() // its servers have the core to themselves
 		} else if c.ours == nil {
 			if c.ours, err = c.Ours.Start(ctx); err != nil {
-				return rows, err
+				return rows, &StartError{c.Ours.Name, err}
 			}
 			if c.peer, err = c.Peer.Start(ctx); err != nil {
-				return rows, err
+				return rows, &StartError{c.Peer.Name, err}
 			}
 		}
 		row := Row{Case: one}
@@ -100,7 +100,7 @@ func (c *Contest) Measure(ctx context.Context) (rows []Row, err error) {
 		if ctx.Err() != nil {
 			return rows, context.Cause(ctx)
 		}
-		if dead := c.alive(); dead != nil {
+		if dead := c.dead(row.Err != nil); dead != nil {
 			row.Err = dead
 			stop() // both are started anew for the next
 		}
@@ -112,16 +112,33 @@ func (c *Contest) Measure(ctx context.Context) (rows []Row, err error) {
 	return rows, nil
 }
 
-// alive says which of the servers has died.
-func (c *Contest) alive() error {
-	var all []error
+// dead says which of the servers has died, after something failed or nothing did.
+func (c *Contest) dead(failed bool) error {
 	for _, s := range []*peers.WebServer{c.ours, c.peer, c.Upstream} {
-		if s != nil {
-			all = append(all, s.Alive())
+		if s == nil {
+			continue
+		}
+		look := s.Alive
+		if failed {
+			look = s.Dead
+		}
+		if err := look(); err != nil {
+			return err
 		}
 	}
-	return errors.Join(all...)
+	return nil
 }
+
+// A StartError is of a server that does not start.
+type StartError struct {
+	Server string
+	Err    error
+}
+
+func (e *StartError) Error() string { return e.Err.Error() }
+
+// Unwrap is the cause.
+func (e *StartError) Unwrap() error { return e.Err }
 
 // row makes the runs of a case.
 func (c *Contest) row(ctx context.Context, row *Row) error {

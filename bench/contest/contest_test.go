@@ -339,8 +339,9 @@ func TestMeasureEnds(t *testing.T) {
 	w.Ours = w.entrant(t, "ours", w.cache())
 	w.Peer = Entrant{Name: "nginx", Start: func(context.Context) (*peers.WebServer, error) { return nil, broken }}
 	w.Cases = Cases()
-	if rows, err := w.Measure(t.Context()); !errors.Is(err, broken) || len(rows) != 0 {
-		t.Errorf("%d rows, %v", len(rows), err)
+	var start *StartError
+	if rows, err := w.Measure(t.Context()); !errors.Is(err, broken) || len(rows) != 0 || !errors.As(err, &start) || start.Server != "nginx" {
+		t.Errorf("%d rows, %v of %+v", len(rows), err, start)
 	}
 	for _, one := range w.Suited() {
 		if one.Kind == Miss || one.Protocol == "h3" {

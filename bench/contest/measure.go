@@ -56,7 +56,7 @@ const usual = 64
 func (c *Contest) idle(ctx context.Context, e Entrant, one Case) (Run, error) {
 	s, err := e.Start(ctx)
 	if err != nil {
-		return Run{}, err
+		return Run{}, &StartError{e.Name, err}
 	}
 	defer s.Stop()
 	l := c.Clients.own(s, one, c.For, "")
@@ -101,7 +101,7 @@ func (c *Contest) idle(ctx context.Context, e Entrant, one Case) (Run, error) {
 
 // blame prefers how the server ended to what was seen of that.
 func blame(s *peers.WebServer, err error) error {
-	if dead := s.Alive(); dead != nil {
+	if dead := s.Dead(); dead != nil {
 		return dead
 	}
 	return err

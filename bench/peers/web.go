@@ -74,6 +74,27 @@ func (s *WebServer) Alive() error {
 	return nil
 }
 
+// Dead is [WebServer.Alive] of a server that has just failed: clients see its end before we do, so it is given a second.
+func (s *WebServer) Dead() error {
+	all := slices.Concat(s.parts, s.helpers)
+	if len(all) == 0 {
+		return nil
+	}
+	ctx, over := context.WithTimeout(context.Background(), time.Second)
+	defer over()
+	for _, p := range all {
+		go func() {
+			select {
+			case <-p.ended:
+				over()
+			case <-ctx.Done():
+			}
+		}()
+	}
+	<-ctx.Done()
+	return s.Alive()
+}
+
 // Stop ends the server, what was started last first; all of it has ended when Stop returns, and its files are gone: the next one's
 // may need the memory.
 func (s *WebServer) Stop() {
