@@ -75,16 +75,16 @@ type peersResult struct {
 
 // A peersRun is one of a pair, as it was.
 type peersRun struct {
-	Server        string  `json:"server"`
-	Against       string  `json:"against"`
-	Pair          int     `json:"pair"` // from 1
-	CPU           float64 `json:"cpu_us,omitempty"`
-	PerConnection int64   `json:"rss_per_connection_bytes,omitempty"`
-	Rate          float64 `json:"rate,omitempty"`
-	Requests      int64   `json:"requests_total"`
-	Asked         int64   `json:"upstream_requests_total"`
-	Busy          float64 `json:"server_cores,omitempty"`
-	Others        float64 `json:"other_cores,omitempty"`
+	Server        string   `json:"server"`
+	Against       string   `json:"against"`
+	Pair          int      `json:"pair"` // from 1
+	CPU           *float64 `json:"cpu_us,omitempty"`
+	PerConnection *int64   `json:"rss_per_connection_bytes,omitempty"` // of idle ones, which have none of what is above and below
+	Rate          *float64 `json:"rate,omitempty"`
+	Requests      int64    `json:"requests_total"`
+	Asked         int64    `json:"upstream_requests_total"`
+	Busy          *float64 `json:"server_cores,omitempty"`
+	Others        *float64 `json:"other_cores,omitempty"`
 
 	contest.Run `json:"-"`
 }
@@ -117,7 +117,7 @@ func (d *peersDocument) add(peer string, rows []contest.Row) {
 		}
 		row := d.row(r.Case)
 		for i := range r.Ours {
-			row.Runs = append(row.Runs, newPeersRun(ourName, peer, i+1, r.Ours[i]), newPeersRun(peer, ourName, i+1, r.Peer[i]))
+			row.Runs = append(row.Runs, newPeersRun(r.Case, ourName, peer, i+1, r.Ours[i]), newPeersRun(r.Case, peer, ourName, i+1, r.Peer[i]))
 		}
 	}
 }
@@ -137,11 +137,15 @@ func (d *peersDocument) tell(to io.Writer) {
 	d.told = len(d.Errors)
 }
 
-func newPeersRun(server, against string, pair int, r contest.Run) peersRun {
-	return peersRun{
-		Server: server, Against: against, Pair: pair, CPU: microseconds(r.PerRequest), PerConnection: r.PerConnection, Rate: r.Rate,
-		Requests: r.Answered, Asked: r.Asked, Busy: r.Busy, Others: r.Others, Run: r,
+func newPeersRun(c contest.Case, server, against string, pair int, r contest.Run) peersRun {
+	run := peersRun{Server: server, Against: against, Pair: pair, Requests: r.Answered, Asked: r.Asked, Run: r}
+	if c.Kind == contest.Idle {
+		run.PerConnection = &r.PerConnection
+		return run
 	}
+	cpu := microseconds(r.PerRequest)
+	run.CPU, run.Rate, run.Busy, run.Others = &cpu, &r.Rate, &r.Busy, &r.Others
+	return run
 }
 
 // row is that of a case, in the order in which cases are measured.
@@ -184,10 +188,10 @@ func (r *peersResult) figure() *peersSpread {
 }
 
 func (r peersRun) figure() float64 {
-	if r.CPU == 0 {
-		return float64(r.PerConnection)
+	if r.PerConnection != nil {
+		return float64(*r.PerConnection)
 	}
-	return r.CPU
+	return *r.CPU
 }
 
 func (row *peersRow) result(server string) peersResult {
@@ -204,9 +208,9 @@ func (row *peersRow) result(server string) peersResult {
 		}
 		res.RSS, res.Errors = max(res.RSS, r.RSS), res.Errors+r.Failed
 		if row.kind.Kind == contest.Idle {
-			each = append(each, float64(r.PerConnection))
+			each = append(each, r.figure())
 		} else {
-			cpu, rate = append(cpu, r.CPU), append(rate, r.Rate)
+			cpu, rate = append(cpu, r.figure()), append(rate, *r.Rate)
 		}
 		measured(&p50, r.P50)
 		measured(&p99, r.P99)

@@ -175,6 +175,29 @@ func TestPeersWrite(t *testing.T) {
 	}
 }
 
+// TestPeersZero has a run without processor time and with nobody else on the machine: what was measured as 0 is there, and is no memory.
+func TestPeersZero(t *testing.T) {
+	d := &peersDocument{Servers: []peersServer{{Name: ourName}, {Name: "nginx"}}}
+	none := []contest.Run{{Rate: 1, Answered: 3, PerConnection: 7}}
+	d.add("nginx", []contest.Row{{Case: caseNamed(t, "hit/h1/1k"), Ours: none, Peer: none}, {Case: caseNamed(t, "idle/h1/1k"), Ours: none, Peer: none}})
+	d.finish()
+	run, err := json.Marshal(d.Rows[0].Runs[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range []string{`"cpu_us":0`, `"server_cores":0`, `"other_cores":0`} {
+		if !strings.Contains(string(run), key) {
+			t.Errorf("%s is not in %s", key, run)
+		}
+	}
+	if r := d.Rows[0].Results[1]; r.Ratio != nil || r.PerConnection != nil || r.CPU.Median != 0 {
+		t.Errorf("a hit: %+v", r)
+	}
+	if run, err = json.Marshal(d.Rows[1].Runs[0]); err != nil || strings.Contains(string(run), "cores") || strings.Contains(string(run), "cpu") {
+		t.Errorf("idle: %s, %v", run, err)
+	}
+}
+
 func TestPeersMark(t *testing.T) {
 	if _, _, err := findMarks("README.md", peersMark); err != nil {
 		t.Errorf("our own README: %v", err)
