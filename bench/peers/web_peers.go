@@ -108,10 +108,10 @@ func varnish(d webData, paths []string) []webProcess {
 		"-p", "thread_pool_min=200", // threads that are there need not be made
 		"-p", fmt.Sprintf("thread_pool_max=%d", max(5000, 2*d.Connections)), // an HTTP/2 connection has one, idle or not
 		"-p", "http_gzip_support=off", // nothing here can be compressed
-		"-p", "timeout_idle=3600",
-		"-p", "backend_idle_timeout=3600",
-		"-p", "idle_send_timeout=3600",
-		"-p", "listen_depth=4096")
+		"-p", "timeout_idle=3600", // nothing is closed while it is measured: by default a client's connection is after 5 s
+		"-p", "backend_idle_timeout=3600", // nor one to the upstream, which would be after a minute
+		"-p", "idle_send_timeout=3600", // nor one whose client reads nothing for a minute, as on a busy machine
+		"-p", "listen_depth=4096") // new connections that wait, as many as with all servers; by default 1,024
 	all := []webProcess{
 		{name: "varnishd", cmd: cache, ready: sock},
 		{name: "hitch", cmd: exec.Command(paths[1], "--config="+filepath.Join(d.Dir, "hitch.conf"))},
