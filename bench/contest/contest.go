@@ -88,11 +88,8 @@ func (c *Contest) Measure(ctx context.Context) (rows []Row, err error) {
 		if one.Kind == Idle {
 			stop() // its servers have the core to themselves
 		} else if c.ours == nil {
-			if c.ours, err = c.Ours.Start(ctx); err != nil {
-				return rows, &StartError{c.Ours.Name, err}
-			}
-			if c.peer, err = c.Peer.Start(ctx); err != nil {
-				return rows, &StartError{c.Peer.Name, err}
+			if err := c.start(ctx); err != nil {
+				return rows, err
 			}
 		}
 		row := Row{Case: one}
@@ -110,6 +107,24 @@ func (c *Contest) Measure(ctx context.Context) (rows []Row, err error) {
 		}
 	}
 	return rows, nil
+}
+
+// start starts both servers at once: nothing is measured yet.
+func (c *Contest) start(ctx context.Context) error {
+	var ours, peer error
+	var both sync.WaitGroup
+	both.Go(func() { c.ours, ours = c.Ours.Start(ctx) })
+	both.Go(func() { c.peer, peer = c.Peer.Start(ctx) })
+	both.Wait()
+	if ours != nil {
+		c.ours = nil
+		return &StartError{c.Ours.Name, ours}
+	}
+	if peer != nil {
+		c.peer = nil
+		return &StartError{c.Peer.Name, peer}
+	}
+	return nil
 }
 
 // dead says which of the servers has died, after something failed or nothing did.
