@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"hither/bench/contest"
+	"hither/bench/pairs"
 )
 
 // ourName is ours among the servers.
@@ -89,23 +90,15 @@ type peersRun struct {
 	contest.Run `json:"-"`
 }
 
-type peersSpread struct {
-	Median float64 `json:"median"`
-	Min    float64 `json:"min"`
-	Max    float64 `json:"max"`
-}
+type peersSpread pairs.Spread
 
 // newPeersSpread is nil for no figures.
 func newPeersSpread(v []float64) *peersSpread {
 	if len(v) == 0 {
 		return nil
 	}
-	return &peersSpread{median(v), slices.Min(v), slices.Max(v)}
-}
-
-func median(v []float64) float64 {
-	v = slices.Sorted(slices.Values(v))
-	return (v[(len(v)-1)/2] + v[len(v)/2]) / 2
+	s := peersSpread(pairs.NewSpread(v))
+	return &s
 }
 
 // add takes up what was measured against a peer.
@@ -233,7 +226,7 @@ func (row *peersRow) result(server string) peersResult {
 		of []float64
 	}{{&res.Gateway, gateway}, {&res.Rate, rate}, {&res.P50, p50}, {&res.P99, p99}, {&res.P999, p999}} {
 		if len(f.of) > 0 {
-			v := median(f.of)
+			v := pairs.NewSpread(f.of).Median
 			*f.to = &v
 		}
 	}

@@ -72,7 +72,7 @@ func (p *dnsPeer) run(ctx context.Context, dir, net string, places *Places, core
 	b := at.Addr().As4()
 	b[3] = p.host
 	at = netip.AddrPortFrom(netip.AddrFrom4(b), at.Port())
-	program, err := p.find()
+	program, err := find(p.program, p.pkg)
 	if err != nil {
 		return nil, err
 	}
@@ -105,20 +105,6 @@ func (p *dnsPeer) run(ctx context.Context, dir, net string, places *Places, core
 		return nil, err
 	}
 	return s, nil
-}
-
-// find looks for the program. Servers are in folders that only root's PATH has.
-func (p *dnsPeer) find() (string, error) {
-	program, err := exec.LookPath(p.program)
-	for _, dir := range []string{"/usr/sbin", "/usr/local/sbin"} {
-		if err != nil {
-			program, err = exec.LookPath(filepath.Join(dir, p.program))
-		}
-	}
-	if err != nil {
-		return "", &load.MissingError{Program: p.program, Package: p.pkg}
-	}
-	return program, nil
 }
 
 // lacks is what the peer did not start for the lack of; nil where it was something else. A program may have its module built in,
