@@ -191,7 +191,7 @@ func benchLoad(ctx context.Context, o loadOptions, stdout, stderr io.Writer) (er
 	if len(doc.Rows) == 0 {
 		return errors.Join(err)
 	}
-	doc.Stopped = ctx.Err() != nil
+	doc.Stopped = err != nil
 	return asWell(err, doc.print(o, stdout))
 }
 

@@ -32,7 +32,7 @@ type loadDocument struct {
 	Seconds        float64   `json:"seconds"`
 	WarmUp         float64   `json:"warm_up_seconds"`
 	Timeout        float64   `json:"timeout_seconds"`
-	Stopped        bool      `json:"stopped"` // before its time was over
+	Stopped        bool      `json:"stopped"` // before its time was over, by Ctrl-C or an error
 	Rows           []loadRow `json:"rows"`
 }
 

@@ -276,7 +276,8 @@ func TestLoad(t *testing.T) {
 		Loop   string
 		Rows   []struct {
 			Protocol string
-			Requests int64   `json:"requests_total"`
+			Requests int64 `json:"requests_total"`
+			Rate     float64
 			Most     int64   `json:"rss_most_bytes"`
 			Pids     int     `json:"server_processes"`
 			CPU      float64 `json:"client_cpu_us"`
@@ -290,7 +291,8 @@ func TestLoad(t *testing.T) {
 		t.Errorf("%+v", d)
 	}
 	for _, r := range d.Rows {
-		if r.Requests != 50 || r.Response.Samples != 50 || r.Most == 0 || r.CPU <= 0 || r.Pids < 1 {
+		if r.Requests != 50 || r.Response.Samples != 50 || r.Most == 0 || r.Pids < 1 ||
+			(r.CPU > 0) != (r.Rate > 0) { // on a busy machine no answer may come in so short a time
 			t.Errorf("%+v", r)
 		}
 	}
