@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -143,21 +144,32 @@ func TestWithoutPort(t *testing.T) {
 	})
 }
 
-// TestPlain loads without TLS.
+// TestPlain loads without TLS, until enough has been answered.
 func TestPlain(t *testing.T) {
-	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "hello") }))
+	var n atomic.Int64
+	var enough func()
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if n.Add(1) == 30 {
+			enough()
+		}
+		io.WriteString(w, "hello")
+	}))
 	defer s.Close()
 	u, err := ParseURL(s.URL)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, fresh := range []bool{false, true} {
-		run, err := HTTPLoad{Protocol: "h1", URLs: []*url.URL{u}, For: 30 * time.Millisecond, NewConnections: fresh}.Load(t.Context())
-		if err != nil {
-			t.Fatal(err)
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		n.Store(0)
+		enough = cancel
+		run, err := HTTPLoad{Protocol: "h1", URLs: []*url.URL{u}, For: time.Hour, NewConnections: fresh}.Load(ctx)
+		if !errors.Is(err, context.Canceled) || run == nil {
+			t.Fatalf("%+v, %v", run, err)
 		}
 		whole(t, run)
-		if run.Failed() > 0 || run.Answered == 0 || run.Bytes != 5*run.InTime || (run.Opened == run.Requests) != fresh {
+		if run.Failed() > 0 || run.Answered < 10 || run.Bytes != 5*run.InTime || (run.Opened == run.Requests) != fresh {
 			t.Errorf("%+v", run)
 		}
 	}
