@@ -23,6 +23,8 @@ type relay struct {
 	client *net.UDPAddr
 	open   bool     // nothing is held back: opened is closed
 	held   [][]byte // datagrams
+	early  bool     // the flight's 0-RTT data has passed
+	word   [][]byte // the edge's datagrams that wait for that
 	flown  [][]byte // those of the first flight that were let pass: what an observer would capture
 }
 
@@ -59,6 +61,12 @@ func (r *relay) forth() {
 		case firstFlight(datagram):
 			r.flown = append(r.flown, datagram)
 			r.back.Write(datagram)
+			// An answer to half a ClientHello has the client send the other half to a connection ID of the edge's
+			// choice, and nobody can replay that: answers wait until the flight is whole.
+			if hasEarly(datagram) && !r.early {
+				r.early = true
+				r.answer()
+			}
 		default:
 			r.held = append(r.held, datagram)
 		}
@@ -69,28 +77,40 @@ func (r *relay) forth() {
 // firstFlight reports whether all packets of a datagram are Initial or 0-RTT ones of QUIC
 // version 1 (RFC 9000 section 17.2).
 func firstFlight(datagram []byte) bool {
+	first, _ := flightOf(datagram)
+	return first
+}
+
+// hasEarly reports whether a 0-RTT packet is in a datagram of a first flight.
+func hasEarly(datagram []byte) bool {
+	_, early := flightOf(datagram)
+	return early
+}
+
+func flightOf(datagram []byte) (first, early bool) {
 	for b := datagram; len(b) > 6 && b[0] != 0; { // a datagram may end in zeros
 		kind := b[0] >> 4 & 3
 		if b[0]&0x80 == 0 || kind > 1 {
-			return false
+			return false, early
 		}
+		early = early || kind == 1
 		at := 5 // after the version
 		at += 1 + int(b[at])
 		at += 1 + int(b[at])
 		if kind == 0 {
 			token, n, err := quicvarint.Parse(b[at:])
 			if err != nil {
-				return false
+				return false, early
 			}
 			at += n + int(token)
 		}
 		length, n, err := quicvarint.Parse(b[at:])
 		if err != nil || at+n+int(length) > len(b) {
-			return false
+			return false, early
 		}
 		b = b[at+n+int(length):]
 	}
-	return true
+	return true, early
 }
 
 // home carries the edge's datagrams.
@@ -102,10 +122,20 @@ func (r *relay) home() {
 			return
 		}
 		r.mu.Lock()
-		client := r.client
+		r.word = append(r.word, append([]byte(nil), buf[:n]...))
+		if r.early || r.open {
+			r.answer()
+		}
 		r.mu.Unlock()
-		r.front.WriteToUDP(buf[:n], client)
 	}
+}
+
+// answer gives the client what the edge has sent. r.mu is held.
+func (r *relay) answer() {
+	for _, datagram := range r.word {
+		r.front.WriteToUDP(datagram, r.client)
+	}
+	r.word = nil
 }
 
 // release lets go of what was held back.
@@ -119,6 +149,7 @@ func (r *relay) release() {
 		r.back.Write(datagram)
 	}
 	r.open, r.held = true, nil
+	r.answer()
 	close(r.opened)
 }
 
