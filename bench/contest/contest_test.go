@@ -283,8 +283,9 @@ func TestJudge(t *testing.T) {
 		{"handshake-full/h1/1k", load.HTTPRun{Answered: 100, Opened: 100}, true},
 		{"handshake-full/h1/1k", load.HTTPRun{Answered: 100, Opened: 99}, false},
 		{"handshake-full/h1/1k", load.HTTPRun{Answered: 100, Opened: 100, Resumed: 1}, false},
-		{"handshake-resumed/h1/1k", load.HTTPRun{Answered: 100, Opened: 100, Resumed: 99}, true},
-		{"handshake-resumed/h1/1k", load.HTTPRun{Answered: 100, Opened: 100, Resumed: 98}, false},
+		{"handshake-resumed/h1/1k", load.HTTPRun{Answered: 1016, Opened: 1016, Resumed: 990}, true}, // 16 connections
+		{"handshake-resumed/h1/1k", load.HTTPRun{Answered: 1016, Opened: 1016, Resumed: 989}, false},
+		{"handshake-resumed/h1/1k", load.HTTPRun{Answered: 16, Opened: 16}, false},
 	} {
 		if err := handshakes(named(t, c.name), &c.run); (err == nil) != c.ok {
 			t.Errorf("%s, %+v: %v", c.name, c.run, err)
