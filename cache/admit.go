@@ -11,7 +11,8 @@ import (
 // A Policy is what a site says about reuse beside its responses' own words.
 type Policy struct {
 	SetCookie bool  // responses that set cookies may be stored
-	MaxObject int64 // largest body stored, in bytes; 0 = the store's own limit
+	MaxObject int64 // largest body stored as one object, in bytes; 0 = the store's own limit
+	Slice     int64 // size of the slices in which larger bodies are stored, in bytes; 0 = not at all. See [Cache.SliceSize]
 
 	// The windows of RFC 5861 for responses that name none. They apply to what has been
 	// fresh, and not where the response forbids stale use (RFC 9111 section 4.2.4).
@@ -224,7 +225,7 @@ func (o *Object) own(h http.Header) *Object {
 		return o
 	}
 	return &Object{
-		Key: o.Key, Status: o.Status, Fields: storedFields(h, o.Received), Body: o.Body, Request: o.Request, Received: o.Received,
+		Key: o.Key, Kind: o.Kind, Status: o.Status, Fields: storedFields(h, o.Received), Body: o.Body, Request: o.Request, Received: o.Received,
 		Age: o.Age, Lifetime: o.Lifetime, NoCache: o.NoCache, WhileRevalidate: o.WhileRevalidate, IfError: o.IfError,
 	}
 }

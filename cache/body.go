@@ -193,6 +193,9 @@ func (c *Cache) wasShort(d time.Duration) bool {
 
 // outgrown reports whether what has come is more than may be kept.
 func (f *Fill) outgrown() bool {
+	if f.part != nil { // whose length is known and was judged before
+		return false
+	}
 	return f.object.Size()+f.size > f.c.store.MaxObject() || f.want.Policy.MaxObject > 0 && f.size > f.want.Policy.MaxObject
 }
 
@@ -265,7 +268,7 @@ func (f *Fill) whole() *Object {
 		}
 	}
 	return &Object{
-		Key: o.Key, Status: o.Status, Fields: o.Fields, Body: body, Request: o.Request, Received: o.Received,
+		Key: o.Key, Kind: o.Kind, Status: o.Status, Fields: o.Fields, Body: body, Request: o.Request, Received: o.Received,
 		Age: o.Age, Lifetime: o.Lifetime, NoCache: o.NoCache, WhileRevalidate: o.WhileRevalidate, IfError: o.IfError,
 		tags: o.tags,
 	}

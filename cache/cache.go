@@ -46,6 +46,8 @@ type Cache struct {
 	loose     loose         // bodies that only readers hold
 	epochs    atomic.Uint64 // the newest Signpost's epoch
 	collapsed atomic.Uint64
+	sliced    atomic.Uint64
+	differed  atomic.Uint64
 
 	sequence   atomic.Uint64            // of the newest purge; changed under mu
 	orders     atomic.Pointer[[]*order] // purges that are being carried out; nil = none; changed under mu
@@ -140,7 +142,7 @@ func look(stored getter, k Key, request FieldReader, now time.Time, t *trail) Lo
 			t.pass = o
 		}
 		l.Pass = o.currentAge(now) < o.Lifetime
-	case o.Kind == Response:
+	case o.Kind == Response, o.Kind == Manifest && o.Layout() != (Layout{}):
 		l.Object = o
 	}
 	return l.At(now)

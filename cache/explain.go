@@ -74,7 +74,7 @@ func (c *Cache) Variants(f Found, most int) (list []*Object, total int, known bo
 		return nil, 0, false
 	}
 	for _, o := range s.Under(f.Key.Primary()) {
-		if c.spared(o) == nil || o.Kind != Response || (f.Signpost == nil) != (o.Key.Vary == "") || f.Signpost != nil && !f.Signpost.leads(o) {
+		if c.spared(o) == nil || !o.answers() || (f.Signpost == nil) != (o.Key.Vary == "") || f.Signpost != nil && !f.Signpost.leads(o) {
 			continue
 		}
 		if total++; len(list) < most {

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// A Fetch asks the origin. validators, where not nil, are the conditional fields to
-// send instead of the client's own; early is to be called with the fields of each
+// A Fetch asks the origin. validators, where not nil, are the conditional fields, and
+// Range, to send instead of the client's own; early is to be called with the fields of each
 // interim response, before Fetch returns. The response's fields are the end-to-end ones
 // (RFC 9111 section 3.1). Its body is closed by whoever receives it. A Fetch ends when
 // ctx does, and so does the reading of the body.
@@ -26,6 +26,11 @@ type Want struct {
 	// Solo: neither join another request's fill nor let others join. What comes is
 	// stored like any, but a response that cannot be is no word about the key.
 	Solo bool
+	// Ranged asks for the slice of the response that holds byte From, where the policy has slices and the response can be
+	// divided into some. Look has no object then, or a Manifest.
+	Ranged bool
+	From   int64
+	part   *part // what is wanted is this slice
 	// Sent is when the request went to the origin that Fetch does not send; zero where it does.
 	// Look is then from before that (see [Cache.Blank]): where there was a purge meanwhile, of
 	// whatever, what comes is not stored.
@@ -78,6 +83,10 @@ const (
 	Erred
 	// Elsewhere: the response is another variant than this request's; look again.
 	Elsewhere
+	// Sliced: the response lies in slices, and the one that the fill began with arrives or has arrived: see [Cache.Walk].
+	Sliced
+	// Unsliced: the origin gave no slice, though a part was asked for; ask for what the client wants, past the cache.
+	Unsliced
 )
 
 // A Fill is one request to the origin whose response many requests read. Its fields from
@@ -107,6 +116,9 @@ type Fill struct {
 	reason   Reason         // why it is Alone, or not kept
 	err      error          // Erred, or the body broke off
 	wait     time.Duration  // from the request to the field section
+
+	part     *part // what its body is a slice of; nil where it is a whole
+	upstream int   // the origin's status, where it is a slice
 
 	keep    bool  // all chunks stay, to be stored at the end
 	held    int64 // bytes of chunks that are reserved in Cache.held
@@ -142,7 +154,7 @@ func (c *Cache) Join(ctx context.Context, want Want) *Reader {
 	defer c.mu.Unlock()
 	if !want.Solo {
 		if f := c.flights[key]; f != nil {
-			return f.reader(want.Request, false)
+			return f.reader(want, false)
 		}
 		// Between the look and the lock a fill may have ended: its object is put before
 		// its flight is removed, so one of the two is seen.
@@ -166,7 +178,7 @@ func (c *Cache) Join(ctx context.Context, want Want) *Reader {
 	}
 	c.fills[primary][f] = struct{}{}
 	// The reader comes first: a fill that finds its leader gone closes the response.
-	r := f.reader(want.Request, true)
+	r := f.reader(want, true)
 	go f.run(ctx)
 	return r
 }
@@ -176,6 +188,10 @@ func (f *Fill) run(ctx context.Context) {
 	defer f.rescue()
 	if f.start = f.want.Sent; f.start.IsZero() {
 		f.start = f.c.now()
+	}
+	if f.want.part != nil {
+		f.runPart(ctx)
+		return
 	}
 	resp, err := f.ask(ctx)
 	if err != nil {
@@ -191,9 +207,19 @@ func (f *Fill) run(ctx context.Context) {
 		f.fail(StatusError(resp.StatusCode))
 		return
 	}
-	o, why := f.want.Policy.admit(f.want.Look.Key, f.want.Request, resp.StatusCode, resp.Header, f.start, received)
+	s, ok := f.came(resp)
+	if !ok {
+		f.unsliced(resp, markFor(resp, ""), received)
+		return
+	}
+	status := s.asWhole(resp)
+	o, why := f.want.Policy.admit(f.want.Look.Key, f.want.Request, status, resp.Header, f.start, received)
 	if why == ReasonTags {
 		f.c.overtagged.Add(1)
+	}
+	if f.divides(o, why, resp, s) {
+		f.divide(ctx, o, resp, s, received)
+		return
 	}
 	switch {
 	case o == nil:
@@ -201,6 +227,11 @@ func (f *Fill) run(ctx context.Context) {
 		why = ReasonTooLarge
 	case unframed(resp):
 		why = ReasonUnframed
+	}
+	if s != (span{}) && (why != "" || !s.all()) {
+		s.asPart(resp)
+		f.unsliced(resp, markFor(resp, why), received)
+		return
 	}
 	// An error of the origin is not stored, but it answers all who wait for it, as long
 	// as it says the same to each.
@@ -210,11 +241,7 @@ func (f *Fill) run(ctx context.Context) {
 	}
 	defer resp.Body.Close()
 	f.stream(o, resp, why, received)
-	if err := f.copyBody(ctx, resp.Body); err != nil {
-		f.fail(err)
-		return
-	}
-	f.finish()
+	f.take(ctx, resp.Body)
 }
 
 // rescue frees all who wait when the fill's goroutine is left in any other way than by
@@ -241,8 +268,9 @@ func (f *Fill) ask(ctx context.Context) (*http.Response, error) {
 	if stale != nil {
 		validators = stale.Validators()
 	}
+	asked := f.asks()
 	for {
-		resp, err := f.want.Fetch(ctx, validators, f.early)
+		resp, err := f.want.Fetch(ctx, asked.with(validators), f.early)
 		if err != nil {
 			return nil, err
 		}

@@ -15,7 +15,7 @@ const acceptLanguage = "Accept-Language"
 
 // languageOf is the Language to store beside a variant; nil where there is none.
 func languageOf(o, signpost *Object, request FieldReader) *Object {
-	if o.Kind != Response || signpost == nil || !slices.Contains(signpost.Vary, acceptLanguage) {
+	if !o.answers() || signpost == nil || !slices.Contains(signpost.Vary, acceptLanguage) {
 		return nil
 	}
 	language := contentLanguage(o)
@@ -53,7 +53,7 @@ func inLanguage(stored getter, k Key, signpost *Object, request FieldReader, now
 	}
 	k.Vary = lead.Vary[0]
 	o := stored.Get(k)
-	if o == nil || o.Kind != Response || contentLanguage(o) != language {
+	if o == nil || !o.answers() || contentLanguage(o) != language {
 		return l
 	}
 	if l = (Look{Key: k, Object: o}).At(now); !l.Fresh() {

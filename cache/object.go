@@ -19,6 +19,10 @@ const (
 	Pass
 	// Language leads from the language that requests want most to the variant that is in it.
 	Language
+	// Manifest is a response whose body lies in slices: its fields, and as Body its [Layout].
+	Manifest
+	// Slice is a piece of a Manifest's body. It has no lifetime of its own.
+	Slice
 )
 
 // An Object is what a [Store] keeps under one key. It is shared by all its readers

@@ -232,7 +232,7 @@ func (c *Cache) direct(o *order) (objects int, ok bool) {
 		if x == nil {
 			continue
 		}
-		if x.Kind == Response {
+		if x.answers() {
 			objects++
 		}
 		if o.strikes(x) {
@@ -256,7 +256,7 @@ func (c *Cache) sweep(o *order) {
 			if x.sequence >= o.sequence || !o.means(x) {
 				continue
 			}
-			if x.Kind == Response {
+			if x.answers() {
 				o.objects++
 			}
 			if o.strikes(x) {

@@ -11,6 +11,7 @@ import (
 type Reader struct {
 	f       *Fill
 	leader  bool
+	part    bool        // a Walk's, which wants the slice and knows the whole
 	request FieldReader // for Vary
 	seen    int         // interim responses handed over
 	stop    func() bool // frees the context of Head; nil where it holds nothing
@@ -21,8 +22,8 @@ type Reader struct {
 
 // reader registers a reader at the beginning. A fill that drops what was read is in no
 // table of flights any more, so nobody can come too late.
-func (f *Fill) reader(request FieldReader, leader bool) *Reader {
-	r := &Reader{f: f, leader: leader, request: request, moved: time.Now()}
+func (f *Fill) reader(want Want, leader bool) *Reader {
+	r := &Reader{f: f, leader: leader, part: want.part != nil, request: want.Request, moved: time.Now()}
 	f.mu.Lock()
 	f.readers[r] = struct{}{}
 	f.mu.Unlock()
@@ -32,9 +33,10 @@ func (f *Fill) reader(request FieldReader, leader bool) *Reader {
 // A Head is what a fill has come to.
 type Head struct {
 	State    State
-	Object   *Object        // Streaming (its Body empty, see Length) and Refreshed
+	Object   *Object        // Streaming (its Body empty, see Length), Refreshed and Sliced (a Manifest)
 	Length   int64          // of the body; -1 while unknown
-	Response *http.Response // Alone, for the leader only: valid until Close or the end of Head's context
+	Upstream int            // Sliced: the origin's status
+	Response *http.Response // Alone and, where it is the slice asked for, Unsliced, for the leader only: valid until Close or the end of Head's context
 	Reason   Reason
 	Err      error         // Erred
 	Age      time.Duration // of Object now (RFC 9111 section 4.2.3)
@@ -75,23 +77,40 @@ func (r *Reader) Head(ctx context.Context, early func(status int, h http.Header)
 // head tells this reader what the fill means for it.
 func (r *Reader) head() Head {
 	f := r.f
-	h := Head{State: f.state, Object: f.object, Length: f.length, Reason: f.reason, Err: f.err, Wait: f.wait, Leader: r.leader}
-	if f.object != nil {
-		h.Age = f.object.currentAge(f.c.now())
+	h := Head{State: f.state, Object: f.answer(), Length: f.length, Upstream: f.upstream, Reason: f.reason, Err: f.err, Wait: f.wait, Leader: r.leader}
+	comes := f.state == Streaming || f.state == Sliced
+	if f.state == Sliced {
+		h.Length = f.part.layout.Length
+	}
+	if h.Object != nil {
+		h.Age = h.Object.currentAge(f.c.now())
 	}
 	switch {
 	case r.leader:
 		h.Response = f.response
 		h.Object = f.mine
-		h.Stored = f.reason == "" && (f.state == Refreshed || f.state == Streaming && f.keep)
-	case f.state == Streaming && f.signpost != nil && variant(f.signpost, r.request) != f.object.Key.Vary:
+		h.Stored = f.reason == "" && (f.state == Refreshed || comes && f.keep)
+	case r.part: // it found the manifest, so nothing about that is to be judged
+		if comes {
+			h.State = Streaming
+			f.c.collapsed.Add(1)
+		}
+	case comes && f.signpost != nil && variant(f.signpost, r.request) != h.Object.Key.Vary:
 		h.State = Elsewhere
-	case f.state == Alone, (f.state == Streaming || f.state == Refreshed) && !f.shareable():
+	case f.state == Alone, (comes || f.state == Refreshed) && !f.shareable():
 		h.State, h.Reason, h.Object = Alone, ReasonHitForMiss, nil
-	case f.state == Streaming || f.state == Refreshed:
+	case comes || f.state == Refreshed:
 		f.c.collapsed.Add(1)
 	}
 	return h
+}
+
+// answer is the response that the fill has come to: of one in slices the manifest.
+func (f *Fill) answer() *Object {
+	if f.state == Sliced {
+		return f.part.manifest
+	}
+	return f.object
 }
 
 // shareable reports whether the response may answer a request other than the one that
@@ -101,7 +120,7 @@ func (f *Fill) shareable() bool {
 	if f.reason == ReasonOriginError {
 		return true
 	}
-	o := f.object
+	o := f.answer()
 	return !(f.state == Refreshed && f.reason != "") && !o.NoCache && o.currentAge(f.c.now()) < o.Lifetime
 }
 

@@ -15,12 +15,13 @@ type Selection struct {
 	Offset int64 // of the first byte to send
 	Length int64 // bytes to send; -1 = to an end not known yet
 	Range  string
+	Multi  *Multi // several ranges, of which Length is all that is sent; nil where it is none or one
 }
 
 // Select evaluates the request's conditions and range against an object whose body is
 // size bytes long, -1 when that is not known yet (RFC 9110 section 13.2.2, RFC 9111
 // section 4.3.2). If-Match and If-Unmodified-Since are not a cache's to evaluate.
-// Several ranges are answered with the whole, as a server always may.
+// Of several ranges that which a server need not send one by one is answered with the whole: see Multi.
 func (o *Object) Select(method string, request FieldReader, size int64) Selection {
 	whole := Selection{Status: o.Status, Length: size}
 	if o.Status != http.StatusOK {
@@ -39,7 +40,7 @@ func (o *Object) Select(method string, request FieldReader, size int64) Selectio
 	from, to, ok := parseRange(ranges[0], size)
 	switch {
 	case !ok:
-		return whole
+		return o.several(ranges[0], size, whole)
 	case from >= size || from > to:
 		return Selection{Status: http.StatusRequestedRangeNotSatisfiable, Range: "bytes */" + strconv.FormatInt(size, 10)}
 	}

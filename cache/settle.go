@@ -79,7 +79,7 @@ func (f *Fill) refreshed(o, mine *Object, why Reason, received time.Time) {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.state, f.object, f.mine, f.reason, f.wait, f.length = Refreshed, o, mine, why, received.Sub(f.start), o.Body.Len()
+	f.state, f.object, f.mine, f.reason, f.wait, f.length = Refreshed, o, mine, why, received.Sub(f.start), o.Length()
 	f.end(nil)
 }
 
@@ -142,6 +142,9 @@ func (f *Fill) finish() {
 	if f.keep && f.reason == "" {
 		o = f.whole()
 		rest = o.Body.large
+		if f.part != nil {
+			f.c.sliced.Add(1)
+		}
 	} else {
 		rest = f.c.loose.content(f.chunks)
 	}
@@ -172,7 +175,7 @@ func (f *Fill) land(o *Object) {
 	c := f.c
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if o != nil && !f.gone && !f.barred(o) && !c.newer(o) {
+	if o != nil && !f.gone && !f.barred(o) && !c.newer(o) && (f.part == nil || c.lives(f.part)) {
 		o.sequence = f.sequence
 		c.store.Put(o)
 		if l := languageOf(o, f.signpost, f.want.Request); l != nil {
@@ -191,11 +194,11 @@ func (f *Fill) land(o *Object) {
 // newer reports whether what is stored under o's key was asked for later than o: a slow
 // download must not replace it (RFC 9111 section 4: the most recent response counts).
 func (c *Cache) newer(o *Object) bool {
-	if o.Kind != Response {
+	if !o.answers() {
 		return false
 	}
 	stored := c.get(o.Key)
-	return stored != nil && stored.Kind == Response && stored.Request.After(o.Request)
+	return stored != nil && stored.answers() && stored.Request.After(o.Request)
 }
 
 // broadcast wakes all who wait. f.mu is held.

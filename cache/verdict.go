@@ -81,4 +81,5 @@ const (
 	ReasonKey           Reason = "key"            // what would be in the key is too long, ambiguous, or not what the origin sees
 	ReasonTags          Reason = "tags"           // more tags, or longer ones, than can be purged by
 	ReasonPrecondition  Reason = "precondition"   // If-Match and the like are the origin's to judge (section 4.3.2)
+	ReasonVersion       Reason = "version"        // the slices of a response that could be had were of different versions
 )

@@ -21,8 +21,12 @@ func (l *loader) checkSite(path string, s *Site, domains map[string]bool) {
 	if !l.names["pops"].unsure && !domains[s.Trust] && !l.bad[path+".trust"] {
 		l.wrong(path+".trust", "no PoP is of the trust domain %s, so nobody would serve site %s", quote(s.Trust), quote(s.Name))
 	}
+	l.checkSlice(path+".cache.slice", s.Cache.Slice)
 	for i := range s.Rules {
 		r, here := &s.Rules[i], fmt.Sprintf("%s.rules[%d]", path, i)
+		if r.Slice != nil {
+			l.checkSlice(here+".slice", *r.Slice)
+		}
 		if at := here + ".path"; l.given(at) {
 			switch {
 			case !strings.HasPrefix(r.Path, "/") && !strings.HasPrefix(r.Path, "*"):
@@ -42,6 +46,20 @@ func (l *loader) checkSite(path string, s *Site, domains map[string]bool) {
 				l.wrong(here+".bypass", "nothing is stored for these paths, so %s means nothing; leave one of them out", means[0])
 			}
 		}
+	}
+}
+
+// The bounds of a slice: below, a large body is thousands of requests to the origin; above, a client that wants a part waits
+// for what it does not want, and few slices fit into a cache.
+const (
+	leastSlice = 64 << 10
+	mostSlice  = 64 << 20
+)
+
+// checkSlice checks the size of slices at path.
+func (l *loader) checkSlice(path string, size Size) {
+	if l.given(path) && size != 0 && (size < leastSlice || size > mostSlice) {
+		l.wrong(path, "%v is not between %v and %v; 0B stores no slices", size, Size(leastSlice), Size(mostSlice))
 	}
 }
 
@@ -84,7 +102,7 @@ func (r *Rule) storing() (keys []string) {
 		key   string
 		given bool
 	}{
-		{"ttl", r.TTL != nil}, {"negative", r.Negative != nil}, {"set_cookie", r.SetCookie != ""}, {"max_object", r.MaxObject != nil},
+		{"ttl", r.TTL != nil}, {"negative", r.Negative != nil}, {"set_cookie", r.SetCookie != ""}, {"max_object", r.MaxObject != nil}, {"slice", r.Slice != nil},
 		{"stale_while_revalidate", r.StaleWhileRevalidate != nil}, {"stale_if_error", r.StaleIfError != nil},
 	} {
 		if k.given {

@@ -68,8 +68,11 @@ type SiteCache struct {
 	// SetCookie is `bypass` when a response with Set-Cookie is never stored, `store` when its other fields decide (RFC 9111 section 7.3). Default bypass.
 	SetCookie string `yaml:"set_cookie" jsonschema:"enum=bypass,enum=store"`
 
-	// MaxObject is the largest body that is stored. Default 1GiB.
+	// MaxObject is the largest body that is stored as one object. Larger ones may be stored in slices. Default 1GiB.
 	MaxObject Size `yaml:"max_object"`
+
+	// Slice is the size of the slices in which large responses are stored, and parts of what is not stored are asked for: those with a strong entity-tag, of an origin that answers ranges. Smaller where the cache is small. 0B stores no slices, and passes by what is larger than `max_object`. Default 4MiB.
+	Slice Size `yaml:"slice"`
 
 	// StaleWhileRevalidate is how long a stale response may be used while it is revalidated, when it does not say so itself (RFC 5861 section 3). Default 0s.
 	StaleWhileRevalidate Duration `yaml:"stale_while_revalidate"`
@@ -109,6 +112,9 @@ type Rule struct {
 
 	// MaxObject is as that of the site's `cache`, for these paths. Default: the site's.
 	MaxObject *Size `yaml:"max_object"`
+
+	// Slice is as that of the site's `cache`, for these paths. Default: the site's.
+	Slice *Size `yaml:"slice"`
 
 	// StaleWhileRevalidate is as that of the site's `cache`, for these paths. Default: the site's.
 	StaleWhileRevalidate *Duration `yaml:"stale_while_revalidate"`

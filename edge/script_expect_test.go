@@ -119,9 +119,12 @@ func (a *answer) checkContent(want []token) []error {
 		at, _ := strconv.Atoi(from)
 		if len(a.body) != n {
 			errs = append(errs, mismatch("size", strconv.Itoa(len(a.body)), size))
-		} else if !bytes.Equal(a.body, pattern(at + n)[at:]) {
+		} else if !bytes.Equal(a.body, patternAt(int64(at), n)) {
 			errs = append(errs, errors.New("body: its bytes are not the pattern's"))
 		}
+	}
+	if list, ok := option(want, "parts"); ok {
+		errs = append(errs, a.checkParts(strings.Fields(list))...)
 	}
 	return errs
 }

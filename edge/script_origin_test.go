@@ -55,6 +55,7 @@ type reply struct {
 	gate     chan struct{} // open: closed by release
 	resets   int           // reset the stream after so many bytes; -1 = never
 	unread   bool          // answer before the request's content was read
+	ranges   int64         // the body is so many bytes of the pattern, of which parts can be asked for; 0 = not so
 	frames   []token       // of a lie
 }
 
@@ -125,11 +126,13 @@ func (o *origin) declare(s *step) error {
 		case "body":
 			r.body = []byte(value)
 		case "size":
-			n, err := strconv.Atoi(value)
+			n, err := strconv.ParseInt(value, 10, 64)
 			if err != nil {
 				return err
 			}
-			r.body = pattern(n)
+			if r.ranges = n; !has(s.words, "ranges") {
+				r.ranges, r.body = 0, pattern(int(n))
+			}
 		case "trailer":
 			t := tokens("'" + value + "'")
 			if r.trailer == nil {
@@ -167,13 +170,7 @@ func (o *origin) add(method, path string, r *reply) {
 }
 
 // pattern is n bytes in which every offset looks different from its neighbours.
-func pattern(n int) []byte {
-	b := make([]byte, n)
-	for i := range b {
-		b[i] = "0123456789abcdefghijklmnopqrstuvwxyz"[(i+i/36)%36]
-	}
-	return b
-}
+func pattern(n int) []byte { return patternAt(0, n) }
 
 // ServeHTTP answers as declared.
 func (o *origin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -247,6 +244,10 @@ func (rp *reply) write(w http.ResponseWriter, r *http.Request, now time.Time) {
 	}
 	if rp.sends < 0 && !rp.wait(r.Context()) {
 		panic(http.ErrAbortHandler)
+	}
+	if rp.ranges > 0 {
+		rp.writeRange(w, r, now)
+		return
 	}
 	h["Date"] = []string{now.UTC().Format(http.TimeFormat)}
 	for name, values := range rp.header {

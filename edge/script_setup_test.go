@@ -116,7 +116,7 @@ func (st *setup) site(s *step) error {
 			site.cache[key] = value
 		case "merge_schemes":
 			site.cache[key] = value == "true"
-		case "max_object":
+		case "max_object", "slice":
 			site.cache[key] = value + "B"
 		default:
 			return fmt.Errorf("site: no such key: %s", key)
@@ -140,8 +140,10 @@ func (st *setup) rule(s *step) error {
 			rule[key] = v
 		}
 	}
-	if v, ok := option(s.words, "max_object"); ok {
-		rule["max_object"] = v + "B"
+	for _, key := range []string{"max_object", "slice"} {
+		if v, ok := option(s.words, key); ok {
+			rule[key] = v + "B"
+		}
 	}
 	query := map[string]any{}
 	for _, key := range []string{"drop", "keep"} {

@@ -140,6 +140,9 @@ func verdictWords(x node.Explanation) string {
 }
 
 func partWords(p *proxy.ExplainedPart) string {
+	if len(p.Parts) > 0 {
+		return fmt.Sprintf("%s, of %s: %s", count(int(p.Bytes), "byte"), strings.Join(p.Parts, ", "), p.Why)
+	}
 	if p.Range != "" {
 		return fmt.Sprintf("%s, Content-Range: %s: %s", count(int(p.Bytes), "byte"), p.Range, p.Why)
 	}
@@ -219,6 +222,9 @@ func reuseWords(r *proxy.ExplainedRule) (words []string) {
 	if r.MaxObject != nil {
 		words = append(words, fmt.Sprintf("max_object %v", deploy.Size(*r.MaxObject)))
 	}
+	if r.Slice != nil {
+		words = append(words, fmt.Sprintf("slice %v", deploy.Size(*r.Slice)))
+	}
 	return words
 }
 
@@ -264,6 +270,9 @@ func printStored(line liner, s *proxy.ExplainedStored) {
 		words += "; a request to the origin is under way"
 	}
 	line("stored", "%s", words)
+	if s.Slices != nil {
+		line("slices", "%s", sliceWords(s.Slices))
+	}
 	for _, v := range s.Variants {
 		mark := "  other"
 		if v.Chosen {
@@ -293,6 +302,21 @@ func printStored(line liner, s *proxy.ExplainedStored) {
 			line("", "tags %s", tagWords(v.Tags))
 		}
 	}
+}
+
+func sliceWords(s *proxy.ExplainedSlices) string {
+	words := fmt.Sprintf("%d of %v", s.Total, deploy.Size(s.Bytes))
+	if s.Needed == 0 {
+		return words + ", of which this request needs none"
+	}
+	words += fmt.Sprintf("; needed %d, from %d to %d; stored %d", s.Needed, s.First, s.Last, s.Stored)
+	if len(s.Missing) > 0 {
+		words += fmt.Sprintf("; missing %s", strings.Trim(fmt.Sprint(s.Missing), "[]"))
+		if s.Needed-s.Stored > int64(len(s.Missing)) {
+			words += " …"
+		}
+	}
+	return words
 }
 
 // printFreshness writes the sum of RFC 9111 section 4.2.

@@ -118,7 +118,7 @@ func sitesOf(n *deploy.Network, pop *deploy.PoP, pools map[string]*pool.Pool) *p
 			EarlyData: s.EarlyData == "safe", MergeSchemes: s.Cache.MergeSchemes,
 			HonourRequests: s.Cache.RequestControl == "honour",
 			Reuse: cache.Policy{
-				SetCookie: s.Cache.SetCookie == "store", MaxObject: int64(s.Cache.MaxObject),
+				SetCookie: s.Cache.SetCookie == "store", MaxObject: int64(s.Cache.MaxObject), Slice: int64(s.Cache.Slice),
 				WhileRevalidate: time.Duration(s.Cache.StaleWhileRevalidate), IfError: time.Duration(s.Cache.StaleIfError),
 				Negative: (*time.Duration)(s.Cache.Negative),
 			},
@@ -135,7 +135,7 @@ func sitesOf(n *deploy.Network, pop *deploy.PoP, pools map[string]*pool.Pool) *p
 func ruleOf(r *deploy.Rule) proxy.Rule {
 	rule := proxy.Rule{
 		Path: r.Path, Bypass: r.Bypass, Query: proxy.QueryKey{Drop: r.Key.Query.Drop, Keep: r.Key.Query.Keep, Sort: r.Key.Query.Sort},
-		TTL: (*time.Duration)(r.TTL), Negative: (*time.Duration)(r.Negative), MaxObject: (*int64)(r.MaxObject),
+		TTL: (*time.Duration)(r.TTL), Negative: (*time.Duration)(r.Negative), MaxObject: (*int64)(r.MaxObject), Slice: (*int64)(r.Slice),
 		WhileRevalidate: (*time.Duration)(r.StaleWhileRevalidate), IfError: (*time.Duration)(r.StaleIfError),
 	}
 	headers := make([]string, len(r.Key.Headers))

@@ -103,6 +103,15 @@ func watchCache(r prometheus.Registerer, c *cache.Cache, s cache.Store) {
 	r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
 		Name: "hither_cache_overtagged_total", Help: "Responses not stored because they had more tags than can be purged by.",
 	}, func() float64 { return float64(c.Overtagged()) }))
+	for result, count := range map[string]func() uint64{
+		"filled":   func() uint64 { n, _ := c.Slices(); return n },
+		"differed": func() uint64 { _, n := c.Slices(); return n },
+	} {
+		r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "hither_cache_slices_total", Help: "Slices of large responses asked of origins: those that came whole, and those that were of another version or no slice.",
+			ConstLabels: prometheus.Labels{"result": result},
+		}, func() float64 { return float64(count()) }))
+	}
 	if m, ok := s.(*store.Memory); ok {
 		r.MustRegister(storeCollector{m})
 	}

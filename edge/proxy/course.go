@@ -24,6 +24,9 @@ type course struct {
 	why     cache.Reason  // goPast, serveFresh: likewise
 	// solo: neither wait for another request's answer, nor let others wait for this one's.
 	solo bool
+	// ranged: ask for the slice that holds the byte at from.
+	ranged bool
+	from   int64
 }
 
 // courseOf decides from the request, what it demands of stored responses, and what is stored for it. It is a pure function.

@@ -47,9 +47,14 @@ type Exchange struct {
 	stale    bool    // something stale was stored when the origin was asked
 	demanded bool    // something fresh was, which the request did not want as it is
 	variant  bool    // other variants are stored
+	partial  bool    // something fresh was stored that lies in slices, and not all of those that are wanted
+	astray   error   // slices of one version could not be had, and nothing was sent
 }
 
 // found notes what was stored when the request was looked up.
 func (x *Exchange) found(l cache.Look, demand cache.Demand) {
+	if x.astray != nil { // why the origin was asked at first is why it still is
+		return
+	}
 	x.stale, x.variant, x.demanded = l.Object != nil, l.Key.Vary != "", l.Why(demand) != ""
 }

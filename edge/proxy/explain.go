@@ -33,14 +33,14 @@ func (p *Proxy) Explain(r *http.Request) Explanation {
 		e.look(pl)
 	}
 	switch {
-	case e.found.Suits(pl.demand):
+	case e.found.Suits(pl.demand) && e.found.Object.Kind != cache.Manifest:
 		return e.hit()
 	case p.loops(r):
 		return e.refused(errLoop)
 	case pl.bypass != "":
 		return e.past(cache.Bypass, pl.bypass)
 	}
-	return e.take(courseOf(v, e.found.Look, pl.demand))
+	return e.take(p.course(pl, v, e.found.Look))
 }
 
 // ExplainRedirect is Explain for Redirect.
@@ -64,6 +64,7 @@ type explaining struct {
 	now   time.Time
 	pl    plan
 	found cache.Found
+	lacks bool // slices that the answer needs are not stored
 }
 
 func (p *Proxy) explaining(r *http.Request) *explaining {
@@ -143,7 +144,9 @@ func (e *explaining) look(pl plan) {
 			list = append([]*cache.Object{o}, list...)
 		}
 		e.Freshness = explainedFreshness(pl.policy.Freshness(f.Look, e.now), f.Look)
-		e.part(o.Select(e.r.Method, v, o.Body.Len()))
+		part := o.Select(e.r.Method, v, o.Length())
+		e.part(part)
+		e.slices(o, part)
 	}
 	for _, o := range list[:min(len(list), mostVariants)] {
 		s.Variants = append(s.Variants, e.variant(o))
@@ -160,7 +163,7 @@ func (e *explaining) look(pl plan) {
 func (e *explaining) variant(o *cache.Object) ExplainedVariant {
 	l := cache.Look{Object: o}.At(e.now)
 	x := ExplainedVariant{
-		Chosen: o == e.found.Object, Status: o.Status, Bytes: o.Body.Len(), Type: o.Fields.Get("Content-Type"),
+		Chosen: o == e.found.Object, Status: o.Status, Bytes: o.Length(), Type: o.Fields.Get("Content-Type"),
 		Encoding: o.Fields.Get("Content-Encoding"), Language: o.Fields.Get("Content-Language"), ETag: o.Fields.Get("Etag"),
 		LastModified: o.Fields.Get("Last-Modified"), Received: o.Received.UTC(), Age: millis(l.Age), TTL: millis(l.TTL),
 	}
@@ -179,6 +182,11 @@ func (e *explaining) variant(o *cache.Object) ExplainedVariant {
 // from the order in which fields are judged (RFC 9110 section 13.2.2).
 func (e *explaining) part(s cache.Selection) {
 	x := &ExplainedPart{Status: s.Status, Bytes: s.Length, Range: s.Range}
+	if s.Multi != nil {
+		for _, part := range s.Multi.Parts {
+			x.Parts = append(x.Parts, part.Range)
+		}
+	}
 	has := func(name string) bool { return len(e.r.Header[name]) > 0 }
 	switch {
 	case s.Status == http.StatusNotModified && has("If-None-Match"):
@@ -209,7 +217,8 @@ func (e *explaining) take(next course) Explanation {
 		return e.hit()
 	case serveUpdating:
 		e.asks()
-		return e.served(cache.Updating, "", "stale, within stale-while-revalidate: answered at once and validated behind (RFC 5861 section 3)")
+		e.served(cache.Updating, "", "stale, within stale-while-revalidate: answered at once and validated behind (RFC 5861 section 3)")
+		return e.perhaps()
 	case refuseUncached:
 		return e.refused(errOnlyIfCached)
 	case goPast:
@@ -257,6 +266,9 @@ func (e *explaining) ask(next course) Explanation {
 		e.Verdict, e.Why = "revalidate", e.stale()
 		e.outcome(cache.Revalidated, nil, "the origin says 304")
 		e.outcome(cache.Expired, nil, "the origin sends another response")
+		if e.found.Object.Kind == cache.Manifest {
+			e.outcome(cache.Miss, nil, "slices of one version cannot be had, and it is fetched anew")
+		}
 		if e.found.IfError() {
 			e.outcome(cache.Stale, nil, "the origin fails: what is stored stands in (RFC 5861 section 4)")
 		}
@@ -269,6 +281,9 @@ func (e *explaining) ask(next course) Explanation {
 	}
 	e.outcome(cache.Failed, nil, "the origin gives no answer")
 	e.CacheStatus = e.p.cfg.Node + "; fwd=" + x.forwardWord()
+	if next.ranged {
+		e.ranged(next.from)
+	}
 	return e.Explanation
 }
 
@@ -334,6 +349,9 @@ func (e *explaining) hit() Explanation {
 	why := "fresh: its age is below its lifetime (RFC 9111 section 4.2)"
 	if reason == cache.ReasonMaxStale {
 		why = "stale, and the request takes it by max-stale (RFC 9111 section 5.2.1.2)"
+	}
+	if e.lacks {
+		return e.partly(why)
 	}
 	return e.served(cache.Hit, reason, why)
 }

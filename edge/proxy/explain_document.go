@@ -72,6 +72,7 @@ type ExplainedRule struct {
 	IfError         *float64 `json:"stale_if_error_ms,omitempty"`
 	SetCookie       *bool    `json:"set_cookie,omitempty"` // may be stored
 	MaxObject       *int64   `json:"max_object_bytes,omitempty"`
+	Slice           *int64   `json:"slice_bytes,omitempty"`
 }
 
 // ExplainedKey is the cache key and what was made of the request for it.
@@ -99,6 +100,7 @@ type ExplainedStored struct {
 	Language string             `json:"language,omitempty"`
 	PassLeft *float64           `json:"pass_ms,omitempty"` // until requests queue for the key again; 0: over
 	Filling  bool               `json:"filling"`           // a request to the origin is under way for it
+	Slices   *ExplainedSlices   `json:"slices,omitempty"`  // of the response, where it lies in slices
 	Variants []ExplainedVariant `json:"variants"`          // at most 10
 	Total    *int               `json:"variants_total"`    // null where the store cannot tell
 }
@@ -156,7 +158,9 @@ type ExplainedPart struct {
 	Status int    `json:"status"`
 	Bytes  int64  `json:"bytes"`
 	Range  string `json:"content_range,omitempty"`
-	Why    string `json:"why"`
+	// Parts are the Content-Range of each part, where there are several (multipart/byteranges); Bytes counts what is around them as well.
+	Parts []string `json:"parts,omitempty"`
+	Why   string   `json:"why"`
 }
 
 // ExplainedOutcome is what the access log may say.
@@ -174,7 +178,7 @@ func explainedRule(s *Site, r *Rule) *ExplainedRule {
 	}
 	x := &ExplainedRule{
 		Path: r.Path, Bypass: r.Bypass, Drop: r.Query.Drop, Keep: r.Query.Keep, Sort: r.Query.Sort, Choose: r.Choose.names, TTL: perhaps(r.TTL), Negative: perhaps(r.Negative),
-		WhileRevalidate: perhaps(r.WhileRevalidate), IfError: perhaps(r.IfError), SetCookie: r.SetCookie, MaxObject: r.MaxObject,
+		WhileRevalidate: perhaps(r.WhileRevalidate), IfError: perhaps(r.IfError), SetCookie: r.SetCookie, MaxObject: r.MaxObject, Slice: r.Slice,
 	}
 	for i := range s.Rules {
 		if &s.Rules[i] == r {

@@ -76,6 +76,8 @@ type explained struct {
 	clock clock
 	p     *Proxy
 	said  *http.Response
+	body  string
+	parts bool // it knows ranges
 	ended *record
 }
 
@@ -83,16 +85,11 @@ func newExplained(d dice) *explained {
 	w := new(explained)
 	site := &Site{
 		Name: "www", Origin: "us", Policy: "main", EarlyData: d.oneIn(2), MergeSchemes: d.oneIn(2), HonourRequests: d.oneIn(2),
-		Reuse: cache.Policy{WhileRevalidate: 5 * time.Second, IfError: time.Minute, SetCookie: true},
+		Reuse: cache.Policy{WhileRevalidate: 5 * time.Second, IfError: time.Minute, SetCookie: true, Slice: draw[int64](d, 0, 1, 3)},
 	}
 	ttl := 30 * time.Second
 	site.Rules = []Rule{{Path: "/b*", Query: QueryKey{Drop: []string{"utm_*"}, Sort: true}, Choose: Choose([]string{"X-A"}, []string{"lang"}, true), Negative: &ttl}, {Path: "/c", TTL: &ttl}, {Path: "/d", Bypass: true}}
-	site.Transport = roundTrip(func(*http.Request) (*http.Response, error) {
-		if w.said == nil {
-			return nil, errors.New("down")
-		}
-		return w.said, nil
-	})
+	site.Transport = roundTrip(w.origin)
 	sites := NewSites()
 	sites.Add(site, "www.test", "*.www.test")
 	sites.Add(&Site{Name: "strict", Policy: "mutual", Transport: site.Transport}, "strict.test")
@@ -103,6 +100,28 @@ func newExplained(d dice) *explained {
 	return w
 }
 
+// origin says what was drawn; a part of it where it knows ranges.
+func (w *explained) origin(r *http.Request) (*http.Response, error) {
+	if w.said == nil {
+		return nil, errors.New("down")
+	}
+	resp, body := *w.said, w.body
+	resp.Header = resp.Header.Clone()
+	var from, to int
+	n, _ := fmt.Sscanf(r.Header.Get("Range"), "bytes=%d-%d", &from, &to)
+	if same := r.Header.Get("If-Range"); n == 2 && w.parts && resp.StatusCode == 200 && (same == "" || same == resp.Header.Get("Etag")) {
+		if to = min(to, len(body)-1); from > to {
+			resp.StatusCode, body = 416, ""
+			resp.Header.Set("Content-Range", fmt.Sprintf("bytes */%d", len(w.body)))
+		} else {
+			resp.StatusCode, body = 206, body[from:to+1]
+			resp.Header.Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", from, to, len(w.body)))
+		}
+	}
+	resp.Body, resp.ContentLength = io.NopCloser(strings.NewReader(body)), int64(len(body))
+	return &resp, nil
+}
+
 // answer draws what the origin would say next.
 func (w *explained) answer(d dice) {
 	if w.said = nil; d.oneIn(6) {
@@ -111,16 +130,17 @@ func (w *explained) answer(d dice) {
 	h := http.Header{"Date": {w.clock.now().UTC().Format(http.TimeFormat)}}
 	d.set(h, "Cache-Control", "", "max-age=60", "max-age=0", "no-store", "private", "no-cache", "max-age=5, stale-while-revalidate=60", "s-maxage=9", "must-revalidate, max-age=3", "max-age=2, stale-if-error=400")
 	d.set(h, "Vary", "", "", "", "Accept-Language", "Accept-Encoding, X-A", rarely(d, "", "*"))
-	d.set(h, "Etag", "", `"1"`, `W/"2"`)
+	d.set(h, "Etag", "", `"1"`, `"1"`, `"3"`, `W/"2"`)
+	d.set(h, "Accept-Ranges", "", "bytes")
+	w.parts = !d.oneIn(3)
 	d.set(h, "Last-Modified", "", "Thu, 01 Jan 2026 10:00:00 GMT")
 	d.set(h, "Content-Language", "", "de", "en")
 	d.set(h, "Age", "", "3")
 	status := draw(d, 200, 200, 200, 200, 301, 404, 500, 503, 304)
-	body := "hello"
-	if status == 304 {
-		body = ""
+	if w.body = "hello"; status == 304 {
+		w.body = ""
 	}
-	w.said = &http.Response{StatusCode: status, Header: h, ContentLength: int64(len(body)), Body: io.NopCloser(strings.NewReader(body)), ProtoMajor: 2, ProtoMinor: 0}
+	w.said = &http.Response{StatusCode: status, Header: h, ProtoMajor: 2, ProtoMinor: 0}
 }
 
 // ask draws a request, has it explained, and compares that with what happens. It returns the
@@ -145,7 +165,9 @@ func (w *explained) ask(d dice) (verdict, wrong string) {
 	d.set(r.Header, "X-A", "", "", "1")
 	d.rare(r.Header, "If-None-Match", `"1"`, `"9"`)
 	d.rare(r.Header, "If-Modified-Since", "Thu, 01 Jan 2026 11:00:00 GMT")
-	d.rare(r.Header, "Range", "bytes=1-2", "bytes=9-", "lines=1")
+	if d.oneIn(3) {
+		d.set(r.Header, "Range", "bytes=1-2", "bytes=0-0", "bytes=4-4", "bytes=0-9", "bytes=-1", "bytes=0-0,4-4", "bytes=9-", "bytes=9-9", "lines=1")
+	}
 	d.rare(r.Header, "Cache-Control", "no-store", "only-if-cached", "no-cache", "max-age=3", "min-fresh=20", "max-stale", "max-stale=2, only-if-cached")
 	d.rare(r.Header, "Pragma", "no-cache")
 	d.rare(r.Header, "Cookie", "lang=de", "lang=de; lang=en", "id=1")

@@ -25,11 +25,13 @@ func (p *Proxy) fill(x *Exchange, pl plan) {
 	for range looks {
 		look := p.cache.Look(pl.key, pl.fields(v), p.now())
 		x.found(look, pl.demand)
-		next := courseOf(v, look, pl.demand)
+		next := p.course(pl, v, look)
 		switch next.do {
-		case serveFresh: // stored since Hit looked
-			p.serve(x, pl.served(v, look), cache.Hit, next.why)
-			return
+		case serveFresh: // stored since Hit looked, or in slices
+			if p.answer(x, pl, look, cache.Hit, next.why) == answered {
+				return
+			}
+			continue
 		case refuseUncached:
 			p.refuse(x, errOnlyIfCached)
 			return
@@ -39,14 +41,17 @@ func (p *Proxy) fill(x *Exchange, pl plan) {
 		}
 		r := p.cache.Join(x.r.Context(), cache.Want{
 			Look: look, Request: pl.fields(x.r.Header), Policy: pl.policy, Fetch: p.fetch(x, pl), Solo: next.solo || alone && next.do != serveUpdating,
+			Ranged: next.ranged, From: next.from,
 		})
 		if r == nil {
 			continue
 		}
 		if next.do == serveUpdating {
 			r.Close() // the fill goes on by itself
-			p.serve(x, pl.served(v, look), cache.Updating, "")
-			return
+			if p.answer(x, pl, look, cache.Updating, "") == answered {
+				return
+			}
+			continue
 		}
 		switch p.follow(x, pl, look, r) {
 		case answered:
@@ -59,7 +64,7 @@ func (p *Proxy) fill(x *Exchange, pl plan) {
 			alone = true
 		}
 	}
-	p.forward(x, pl, cache.Miss, cache.ReasonVary)
+	p.forward(x, pl, cache.Miss, x.slicesFailed())
 }
 
 // What became of following a fill.
@@ -107,9 +112,33 @@ func (p *Proxy) follow(x *Exchange, pl plan, look cache.Look, r *cache.Reader) f
 	case cache.Refreshed:
 		x.upstream = http.StatusNotModified
 		fresh := cache.Look{Object: head.Object, Age: head.Age, TTL: head.Object.Lifetime - head.Age}
-		p.serve(x, pl.served(view{x.r}, fresh), cache.Revalidated, x.Reason)
+		return p.answer(x, pl, fresh, cache.Revalidated, x.Reason)
 	case cache.Streaming:
-		p.stream(x, r, head, head.Object.Select(x.Method, view{x.r}, head.Length))
+		s := head.Object.Select(x.Method, view{x.r}, head.Length)
+		if s.Multi != nil { // which may want what comes last first
+			s = cache.Selection{Status: head.Object.Status, Length: head.Length}
+		}
+		if s.Offset > near && !head.Leader && look.Object == nil {
+			r.Close()
+			p.forward(x, pl, cache.Bypass, cache.ReasonRange)
+			break
+		}
+		p.stream(x, r, head, s)
+	case cache.Sliced:
+		x.upstream = head.Upstream
+		came := cache.Look{Object: head.Object, Age: head.Age, TTL: head.Object.Lifetime - head.Age}
+		return p.walk(x, pl, pl.served(view{x.r}, came), r, head)
+	case cache.Unsliced:
+		if _, ok := cache.RangeFrom(x.r.Header["Range"]); !ok || x.Method != http.MethodGet {
+			return lookAgain // another request's part was none that could be stored
+		}
+		if head.Response != nil && cache.Within(head.Response, x.r.Header) {
+			x.Verdict, x.Reason = cache.Bypass, cache.ReasonRange
+			p.relay(x, head.Response)
+			break
+		}
+		r.Close()
+		p.forward(x, pl, cache.Bypass, cache.ReasonRange)
 	}
 	return answered
 }
@@ -120,7 +149,9 @@ func (p *Proxy) standIn(x *Exchange, pl plan, look cache.Look, fault error) {
 	x.Fault = fault
 	_, said := x.blame(fault)
 	x.w.Header()["Proxy-Status"] = []string{p.cfg.Node + said}
-	p.serve(x, pl.served(view{x.r}, look), cache.Stale, x.Reason)
+	if p.answer(x, pl, look, cache.Stale, x.Reason) == lookAgain {
+		p.refuse(x, fault)
+	}
 }
 
 // stream answers with a part of a response that is still arriving.

@@ -108,6 +108,12 @@ func (x *Exchange) blame(err error) (status int, said string) {
 	case errors.Is(err, cache.ErrLength):
 		x.Reason = "origin-length"
 		return http.StatusBadGateway, "; error=http_response_incomplete"
+	case errors.Is(err, cache.ErrVersion):
+		x.Reason = cache.ReasonVersion
+		return http.StatusBadGateway, "; error=http_response_incomplete"
+	case errors.Is(err, cache.ErrSlice):
+		x.Reason = "origin-range"
+		return http.StatusBadGateway, "; error=http_protocol_error"
 	case errors.Is(err, context.DeadlineExceeded):
 		x.Reason = "origin-timeout"
 		return http.StatusGatewayTimeout, "; error=http_response_timeout"

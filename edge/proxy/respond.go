@@ -4,7 +4,6 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"slices"
 	"strconv"
 	"time"
 
@@ -16,7 +15,7 @@ func (p *Proxy) serve(x *Exchange, s *Served, verdict cache.Verdict, why cache.R
 	x.Site, x.Verdict, x.Reason, x.Status = s.site.Name, verdict, why, s.Status
 	h := x.w.Header()
 	s.Object.Fields.CopyTo(h)
-	x.selected(h, s.Selection, s.Object.Body.Len())
+	x.selected(h, s.Selection, s.Object.Length())
 	h["Age"] = []string{strconv.FormatInt(int64(s.Age/time.Second), 10)}
 	appendField(h, "Cache-Status", p.cacheStatus(x, s.TTL, false))
 	p.sign(x, h)
@@ -24,18 +23,7 @@ func (p *Proxy) serve(x *Exchange, s *Served, verdict cache.Verdict, why cache.R
 	if x.Method == http.MethodHead || s.Length == 0 {
 		return
 	}
-	guard := p.guard(x)
-	err := s.Object.Body.Range(s.Offset, s.Length, func(chunk []byte) bool {
-		for piece := range slices.Chunk(chunk, mostPiece) {
-			guard.arm()
-			if x.write(piece) != nil {
-				return false
-			}
-		}
-		return true
-	})
-	guard.disarm()
-	if err != nil {
+	if err := p.send(x, s.Selection, s.Object.Body.Range, nil); err != nil {
 		x.breakOff(err)
 	}
 }
@@ -63,6 +51,10 @@ func (x *Exchange) selected(h http.Header, s cache.Selection, size int64) {
 		h["Content-Length"] = []string{"0"}
 		return
 	case http.StatusPartialContent:
+		if s.Multi != nil { // each part has its own (RFC 9110 section 15.3.7.2)
+			h["Content-Type"] = []string{"multipart/byteranges; boundary=" + s.Multi.Boundary}
+			break
+		}
 		h["Content-Range"] = []string{s.Range}
 	case http.StatusNoContent:
 		return
@@ -155,6 +147,8 @@ func (x *Exchange) forwardWord() string {
 	switch {
 	case x.Reason == cache.ReasonMethod:
 		return "method"
+	case x.partial:
+		return "partial"
 	case x.demanded:
 		return "request"
 	case x.Verdict == cache.Stale || x.stale:

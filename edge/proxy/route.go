@@ -44,7 +44,7 @@ type Rule struct {
 	Negative                 *time.Duration
 	WhileRevalidate, IfError *time.Duration
 	SetCookie                *bool
-	MaxObject                *int64
+	MaxObject, Slice         *int64
 }
 
 // change makes a site's policy that of the rule.
@@ -66,6 +66,9 @@ func (r *Rule) change(p *cache.Policy) {
 	}
 	if r.MaxObject != nil {
 		p.MaxObject = *r.MaxObject
+	}
+	if r.Slice != nil {
+		p.Slice = *r.Slice
 	}
 }
 
