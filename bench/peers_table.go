@@ -88,7 +88,7 @@ func (d *peersDocument) markdown(command string) string {
 		}
 		b.WriteString("\n")
 	}
-	fmt.Fprintf(&b, "\nIn brackets: hither's share of it, pair by pair, median and range; **best peer**. (`%s`; hither of commit %s; %s; %s; access logs %s; servers' files %s; %d pairs of %gs",
+	fmt.Fprintf(&b, "\nIn brackets: hither's share of it, pair by pair, median and range (hither's own column is of the pairs with all peers); **best peer**. (`%s`; hither of commit %s; %s; %s; access logs %s; servers' files %s; %d pairs of %gs",
 		command, d.Commit, d.Machine, d.versions(), onOff(d.Log), d.files(), d.Pairs, d.Seconds)
 	if word := d.word(); word != "" {
 		b.WriteString("; " + word)
