@@ -20,6 +20,8 @@ type Control struct {
 	NoStore, NoCache, Private, Public bool
 	MustRevalidate, ProxyRevalidate   bool
 	MustUnderstand                    bool
+	NoTransform                       bool // also of a request (sections 5.2.1.6 and 5.2.2.6)
+	Immutable                         bool // RFC 8246
 
 	// Without names the fields that are not for others, canonical and with commas between: what private and no-cache
 	// are qualified with. The latter might be reused after a validation (sections 5.2.2.4 and 5.2.2.7); dropping them is simpler, and
@@ -74,6 +76,10 @@ func (c *Control) apply(name, arg string, hasArg bool) {
 		c.MustRevalidate = true
 	case "proxy-revalidate":
 		c.ProxyRevalidate = true
+	case "immutable":
+		c.Immutable = true
+	case "no-transform":
+		c.NoTransform = true
 	case "must-understand":
 		c.MustUnderstand = true
 	case "only-if-cached":

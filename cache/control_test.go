@@ -37,11 +37,13 @@ func TestParseControl(t *testing.T) {
 		{"an unclosed quote hides nothing", []string{`ext="a, no-store`}, Control{NoStore: true}},
 		{"a quote in the middle of a token hides nothing", []string{`max-age=60", no-store, x="`}, Control{MaxAge: delta(0), NoStore: true}},
 		{"a quoted-string with a tail hides nothing", []string{`ext="a"b, no-store, c="d"`}, Control{NoStore: true}},
-		{"RFC 9111 5.2.3: unknown ones are ignored", []string{"immutable, foo=bar, max-age=5"}, Control{MaxAge: delta(5)}},
+		{"RFC 9111 5.2.3: unknown ones are ignored", []string{"community, foo=bar, max-age=5"}, Control{MaxAge: delta(5)}},
+		{"RFC 8246", []string{"max-age=5, Immutable"}, Control{MaxAge: delta(5), Immutable: true}},
 		{"a prefix is another name", []string{"no-storex, xprivate"}, Control{}},
 		{"RFC 9111 5.2.2.2, 5.2.2.8", []string{"must-revalidate, proxy-revalidate"}, Control{MustRevalidate: true, ProxyRevalidate: true}},
 		{"RFC 5861", []string{"stale-while-revalidate=30, stale-if-error=40"}, Control{WhileRevalidate: delta(30), IfError: delta(40)}},
 		{"RFC 9111 5.2.1.7", []string{"only-if-cached"}, Control{OnlyIfCached: true}},
+		{"RFC 9111 5.2.2.6", []string{"max-age=5", "No-Transform"}, Control{MaxAge: delta(5), NoTransform: true}},
 	} {
 		if got := ParseControl(test.lines); got != test.want {
 			t.Errorf("%s: ParseControl(%q)\n got %+v\nwant %+v", test.rule, test.lines, got, test.want)

@@ -6,7 +6,7 @@ import "time"
 // are advice, which a site may take or leave. The zero Demand takes what is fresh.
 type Demand struct {
 	Validate bool  // no-cache, or Pragma: no-cache where there is no Cache-Control (section 5.4)
-	MaxAge   Delta // section 5.2.1.1: no older than that; a malformed one is 0
+	MaxAge   Delta // section 5.2.1.1: no older than that; a malformed one is 0. Of no weight where the response is immutable
 	MinFresh Delta // section 5.2.1.3: fresh for so long yet
 	MaxStale Delta // section 5.2.1.2: stale for no longer than that; without an argument for as long as it may be
 }
@@ -30,7 +30,7 @@ func (l Look) Suits(d Demand) bool {
 	switch {
 	case l.Object == nil, l.Object.NoCache, d.Validate:
 		return false
-	case d.MaxAge.Set && l.Age > d.MaxAge.Duration():
+	case l.tooOld(d):
 		return false
 	case d.MinFresh.Set && l.TTL < d.MinFresh.Duration():
 		return false
@@ -39,6 +39,14 @@ func (l Look) Suits(d Demand) bool {
 	}
 	return d.MaxStale.Set && -l.TTL <= d.MaxStale.Duration() && l.Object.mayBeStale()
 }
+
+// tooOld reports whether the object is older than the demand allows. While it is fresh an immutable response has no age that
+// mattered: only no-cache says that a validation is wanted in spite of it (RFC 8246 section 2).
+func (l Look) tooOld(d Demand) bool {
+	return d.MaxAge.Set && l.Age > d.MaxAge.Duration() && !(l.TTL > 0 && l.Object.immutable())
+}
+
+func (o *Object) immutable() bool { return controlOf(o.Fields.Header()).Immutable }
 
 // mayBeStale reports whether the response leaves it to the cache to use it stale: s-maxage implies proxy-revalidate
 // (section 5.2.2.10).
@@ -58,7 +66,7 @@ func (l Look) Why(d Demand) string {
 		return ""
 	case d.Validate:
 		return "no-cache"
-	case d.MaxAge.Set && l.Age > d.MaxAge.Duration():
+	case l.tooOld(d):
 		return "max-age"
 	}
 	return "min-fresh"

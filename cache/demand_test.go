@@ -41,6 +41,10 @@ func TestSuits(t *testing.T) {
 		{"RFC 9111 5.2.2.8", fields("Cache-Control", "max-stale"), "max-age=60, proxy-revalidate", 61 * time.Second, false},
 		{"RFC 9111 5.2.2.10", fields("Cache-Control", "max-stale"), "s-maxage=60", 61 * time.Second, false},
 		{"RFC 9111 5.2.2.4", fields("Cache-Control", "max-stale"), "max-age=60, no-cache", 1 * time.Second, false},
+		{"RFC 8246: a fresh response that does not change", fields("Cache-Control", "max-age=0"), "max-age=60, immutable", time.Second, true},
+		{"but a stale one is as any", fields("Cache-Control", "max-age=0, max-stale"), "max-age=60, immutable", 61 * time.Second, false},
+		{"no-cache wants it validated", fields("Cache-Control", "no-cache"), "max-age=60, immutable", time.Second, false},
+		{"and min-fresh is about what is left", fields("Cache-Control", "max-age=0, min-fresh=60"), "max-age=60, immutable", time.Second, false},
 		{"min-fresh wants it fresh", fields("Cache-Control", "min-fresh=0, max-stale"), "max-age=60", 61 * time.Second, false},
 	} {
 		h := fields("Date", "@", "Etag", `"1"`, "Cache-Control", test.response)
