@@ -226,6 +226,6 @@ func (o *Object) own(h http.Header) *Object {
 	}
 	return &Object{
 		Key: o.Key, Kind: o.Kind, Status: o.Status, Fields: storedFields(h, o.Received), Body: o.Body, Request: o.Request, Received: o.Received,
-		Age: o.Age, Lifetime: o.Lifetime, NoCache: o.NoCache, WhileRevalidate: o.WhileRevalidate, IfError: o.IfError,
+		Age: o.Age, Lifetime: o.Lifetime, NoCache: o.NoCache, WhileRevalidate: o.WhileRevalidate, IfError: o.IfError, Epoch: o.Epoch,
 	}
 }

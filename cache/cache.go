@@ -9,6 +9,7 @@
 package cache
 
 import (
+	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -44,7 +45,7 @@ type Cache struct {
 	began     time.Time     // what short counts from
 	short     atomic.Int64  // when a fill last found no room, in nanoseconds from began; 0 = never
 	loose     loose         // bodies that only readers hold
-	epochs    atomic.Uint64 // the newest Signpost's epoch
+	epochs    atomic.Uint64 // the newest epoch
 	collapsed atomic.Uint64
 	sliced    atomic.Uint64
 	differed  atomic.Uint64
@@ -78,6 +79,8 @@ func New(cfg Config) *Cache {
 		c.filling = 64 << 20
 	}
 	c.loose = loose{limit: c.filling, table: make(map[*content]struct{})}
+	// What a store still has from another process must not meet its own epoch again.
+	c.epochs.Store(rand.Uint64N(1 << 56))
 	return c
 }
 
@@ -182,6 +185,7 @@ func (c *Cache) Invalidate(k Key) {
 		f.gone = true
 		f.ground()
 	}
+	c.dropEncoded(c.peek(k))
 	c.store.Delete(k)
 	c.mu.Unlock()
 }

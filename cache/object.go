@@ -23,6 +23,9 @@ const (
 	Manifest
 	// Slice is a piece of a Manifest's body. It has no lifetime of its own.
 	Slice
+	// Encoded is the content of a Response in a content coding that was made of it here: see
+	// [Cache.Encoded].
+	Encoded
 )
 
 // An Object is what a [Store] keeps under one key. It is shared by all its readers
@@ -51,7 +54,8 @@ type Object struct {
 
 	// Vary are the request field names, canonical and sorted, that choose the
 	// variant: set on a Signpost. On a Language it is the variant. Epoch makes the variants' keys of one Signpost
-	// unlike those of an earlier one, so that removing the Signpost removes them all.
+	// unlike those of an earlier one, so that removing the Signpost removes them all. On a Response it tells its content
+	// from any other's, and keys of Encoded ones are made with it; 0 = it has none.
 	Vary  []string
 	Epoch uint64
 

@@ -16,6 +16,18 @@ type preference struct {
 	weight int
 }
 
+// EachPreference yields the members of Accept-Encoding or Accept-Language lines as variants are chosen by them: names in
+// lower case, the most wanted first, with their weights in thousandths; a name may come more than once. ok is false, and
+// nothing is yielded, where a line is not as the RFC has it or there are more members than mostPreferences.
+func EachPreference(lines []string, yield func(name string, weight int)) (ok bool) {
+	var room [mostPreferences]preference
+	list, ok := parsePreferences(lines, &room)
+	for _, p := range list {
+		yield(p.name, p.weight)
+	}
+	return ok
+}
+
 // appendPreferences appends the lists of Accept-Encoding or Accept-Language lines so that those of one meaning are one
 // string: see parsePreferences. Weights are without what does not count (RFC 9110 section 12.4.2). ok is false where a line
 // is not as the RFC has it, and b is as it was.

@@ -236,6 +236,7 @@ func (c *Cache) direct(o *order) (objects int, ok bool) {
 			objects++
 		}
 		if o.strikes(x) {
+			c.dropEncoded(x)
 			c.store.Delete(x.Key)
 		}
 	}
@@ -286,6 +287,7 @@ func (c *Cache) remove(x *Object) {
 	c.mu.Lock() // under which alone objects are put
 	defer c.mu.Unlock()
 	if !x.Dead() && c.peek(x.Key) == x {
+		c.dropEncoded(x)
 		c.store.Delete(x.Key)
 	}
 }

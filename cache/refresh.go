@@ -32,7 +32,7 @@ func (p Policy) refresh(o *Object, request FieldReader, fresh http.Header, sent,
 	c := controlOf(stored)
 	all := stored
 	stored = c.shared(stored)
-	next = &Object{Key: o.Key, Kind: o.Kind, Status: o.Status, Body: o.Body, Request: sent, Received: received, NoCache: c.NoCache}
+	next = &Object{Key: o.Key, Kind: o.Kind, Status: o.Status, Body: o.Body, Request: sent, Received: received, NoCache: c.NoCache, Epoch: o.Epoch}
 	next.Age = initialAge(stored, sent, received)
 	next.tags, _ = tagsOf(stored)
 	p.judge(next, stored, c)

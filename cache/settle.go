@@ -141,6 +141,7 @@ func (f *Fill) finish() {
 	f.mu.Lock()
 	if f.keep && f.reason == "" {
 		o = f.whole()
+		o.Epoch = f.c.epochs.Add(1)
 		rest = o.Body.large
 		if f.part != nil {
 			f.c.sliced.Add(1)
@@ -177,7 +178,7 @@ func (f *Fill) land(o *Object) {
 	defer c.mu.Unlock()
 	if o != nil && !f.gone && !f.barred(o) && !c.newer(o) && (f.part == nil || c.lives(f.part)) {
 		o.sequence = f.sequence
-		c.store.Put(o)
+		c.put(o)
 		if l := languageOf(o, f.signpost, f.want.Request); l != nil {
 			l.sequence = f.sequence
 			c.store.Put(l)
