@@ -58,6 +58,9 @@ func (n *Network) fill(v any) {
 
 // derive fills in the defaults that follow from other values of the file.
 func (n *Network) derive() {
+	if n.CDNID == "" {
+		n.CDNID = "hither-" + n.Name
+	}
 	for i := range n.PoPs {
 		p := &n.PoPs[i]
 		if p.Bind == nil {

@@ -19,6 +19,9 @@ type Network struct {
 	// Name of the network. It is part of every node's identity, so renaming a network means new identities (`hither fleet init` into a new folder).
 	Name string `yaml:"name" jsonschema:"required" check:"name"`
 
+	// CDNID is the network's name in CDN-Loop (RFC 8586), which all requests to its origins have, and by which it refuses those that came by it before: best a host name of yours, else a word that no other network has. Default: `hither-` and the network's name.
+	CDNID string `yaml:"cdn_id" check:"cdn"`
+
 	// Hub is where nodes meet to hear of revisions, purges and certificates. Optional: nodes serve without it.
 	Hub Hub `yaml:"hub"`
 

@@ -80,6 +80,8 @@ func (l *loader) checks(path string, tag reflect.StructTag, v reflect.Value) {
 			if s := v.String(); s != "" && !filepath.IsAbs(s) {
 				err = fmt.Errorf("%s is not an absolute path; nodes are started in folders of their own, so it must begin with /", quote(s))
 			}
+		case "cdn":
+			err = checkCDN(v.String())
 		case "positive":
 			if v.Int() <= 0 {
 				err = fmt.Errorf("must be more than %v; nothing here may last or grow without end", v.Interface())

@@ -85,6 +85,7 @@ func walkChecks(typ reflect.Type, s *invopop.Schema, defs invopop.Definitions) {
 	patterns := map[string]string{
 		"name": namePattern, "domain": domainPattern, "path": `^(/.*)?$`,
 		"host": `^(\*\.)?` + domainPattern[1:],
+		"cdn":  `^[A-Za-z0-9_]([A-Za-z0-9._-]{0,251}[A-Za-z0-9_])?(:[0-9]{1,5})?$`,
 	}
 	for i := range typ.NumField() {
 		f := typ.Field(i)

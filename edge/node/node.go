@@ -129,7 +129,7 @@ func newStore(size int64) (cache.Store, error) {
 func (n *Node) listen(pop *deploy.PoP) error {
 	https := addresses(pop, n.edge.Listen.HTTPS)
 	n.proxy = proxy.New(proxy.Config{
-		Node: n.o.Name, Cache: n.cache, Sites: sitesOf(n.o.Network, pop, n.pools), AltSvc: altSvc(n.edge.Listen.Public),
+		Node: n.o.Name, CDN: n.o.Network.CDNID, Cache: n.cache, Sites: sitesOf(n.o.Network, pop, n.pools), AltSvc: altSvc(n.edge.Listen.Public),
 		Port: n.edge.Listen.Public, Trusted: n.edge.Trusted, Now: n.o.Now, End: n.ended,
 		Draining: func() bool { return n.life.State() >= ops.Draining },
 	})

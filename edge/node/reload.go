@@ -36,6 +36,9 @@ func (n *Node) Reload(network *deploy.Network) error {
 	n.proxy.SetSites(sitesOf(network, pop, pools))
 	n.retire(n.pools, pools)
 	n.later = restartNeeded(n.edge, network.EdgeOf(n.o.Name), n.o.Network.PoP(n.o.Name), pop)
+	if network.CDNID != n.o.Network.CDNID {
+		n.later = append(n.later, "cdn_id")
+	}
 	n.network, n.refused, n.pools = network, "", pools
 	n.revision++
 	n.count.revision.Set(float64(n.revision))

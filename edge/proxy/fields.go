@@ -50,7 +50,7 @@ func opaque(name string) bool {
 // opaqueMerged is opaque for a site that merges schemes. Host is opaque because a site's
 // hosts share its stored responses.
 func opaqueMerged(name string) bool {
-	return isSpoofable(name) || name == "Via" || name == "Host"
+	return isSpoofable(name) || name == "Via" || name == cdnLoop || name == "Host"
 }
 
 // opaqueBeside and opaqueBesideMerged are opaque and opaqueMerged where a rule chooses by the device.
@@ -69,8 +69,9 @@ func endToEnd(h http.Header) http.Header {
 	}
 	for _, line := range h["Connection"] {
 		for name := range strings.SplitSeq(line, ",") {
-			if name = textproto.TrimString(name); name != "" {
-				delete(out, http.CanonicalHeaderKey(name))
+			name = http.CanonicalHeaderKey(textproto.TrimString(name))
+			if name != cdnLoop { // which nobody may take out (RFC 8586 section 2)
+				delete(out, name)
 			}
 		}
 	}
@@ -87,7 +88,7 @@ func hides(v RequestView) bool {
 	for _, line := range v.Values("Connection") {
 		for name := range strings.SplitSeq(line, ",") {
 			name = textproto.TrimString(name)
-			if strings.EqualFold(name, "HTTP2-Settings") || slices.ContainsFunc(hopByHop[:], func(hop string) bool { return strings.EqualFold(hop, name) }) {
+			if strings.EqualFold(name, "HTTP2-Settings") || strings.EqualFold(name, cdnLoop) || slices.ContainsFunc(hopByHop[:], func(hop string) bool { return strings.EqualFold(hop, name) }) {
 				continue
 			}
 			if len(v.Values(http.CanonicalHeaderKey(name))) > 0 {
@@ -148,6 +149,7 @@ func (p *Proxy) requestFields(r *http.Request, pl plan) http.Header {
 	}
 	appendField(h, "Forwarded", "for="+forwardedNode(from)+`;host="`+host+`";proto=`+proto+";by=_"+p.cfg.Node)
 	appendField(h, "Via", p.via(r.ProtoMajor, r.ProtoMinor))
+	p.appendCDN(h)
 	if pl.rule != nil && pl.rule.Choose.device {
 		h[DeviceField] = []string{deviceOf(r.Header)}
 	}
@@ -164,8 +166,11 @@ var believable = map[string]bool{"Forwarded": true, "X-Forwarded-For": true, "X-
 // for one that goes in a circle. Not once: another network may have a node of that name.
 const passes = 3
 
-// loops reports whether a request has come by this node too often (RFC 9110 section 7.6.3).
+// loops reports whether a request has come by this node too often (RFC 9110 section 7.6.3), or by this network (RFC 8586).
 func (p *Proxy) loops(r *http.Request) bool {
+	if circles(r.Header[cdnLoop], p.cfg.CDN) {
+		return true
+	}
 	seen := 0
 	for _, line := range r.Header["Via"] {
 		for member := range strings.SplitSeq(line, ",") {

@@ -20,7 +20,10 @@ import (
 // Config says what a Proxy works with.
 type Config struct {
 	// Node is the name in Via, Cache-Status and Proxy-Status: an RFC 9110 token.
-	Node  string
+	Node string
+	// CDN is the network's name in CDN-Loop (RFC 8586 section 2): a token, or a host name with or without a port; "" = it
+	// has none, and adds no such field.
+	CDN   string
 	Cache *cache.Cache // required
 	Sites *Sites       // required; SetSites replaces them while serving
 	// AltSvc is the Alt-Svc field value of HTTP/1.1 and 2 responses (RFC 7838 section

@@ -29,7 +29,7 @@ var (
 	errTarget       = &refusal{http.StatusBadRequest, "target", "the request target is malformed", ""}
 	errSilent       = &refusal{http.StatusRequestTimeout, "client-silent", "the request's content stopped coming", ""}
 	errContent      = &refusal{http.StatusBadRequest, "client-body", "the request's content is malformed", ""}
-	errLoop         = &refusal{http.StatusBadGateway, "loop", "this request came back to a node that had sent it on", "proxy_loop_detected"}
+	errLoop         = &refusal{http.StatusBadGateway, "loop", "this request came back to where it had been sent on", "proxy_loop_detected"}
 	errOnlyIfCached = &refusal{http.StatusGatewayTimeout, cache.ReasonOnlyIfCached, "nothing is stored for only-if-cached", ""}
 )
 
