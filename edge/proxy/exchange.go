@@ -42,17 +42,20 @@ type Exchange struct {
 
 	w        http.ResponseWriter
 	r        *http.Request
-	content  content // the request's, where it has any
-	upstream int     // the origin's status; 0 where it gave none
-	stale    bool    // something stale was stored when the origin was asked
-	demanded bool    // something fresh was, which the request did not want as it is
-	variant  bool    // other variants are stored
-	partial  bool    // something fresh was stored that lies in slices, and not all of those that are wanted
-	astray   error   // slices of one version could not be had, and nothing was sent
+	content  content   // the request's, where it has any
+	upstream int       // the origin's status; 0 where it gave none
+	stale    bool      // something stale was stored when the origin was asked
+	demanded bool      // something fresh was, which the request did not want as it is
+	variant  bool      // other variants are stored
+	partial  bool      // something fresh was stored that lies in slices, and not all of those that are wanted
+	astray   error     // slices of one version could not be had, and nothing was sent
+	keyed    bool      // the client may be told the key, and wants it
+	key      cache.Key // of what answers, or was looked up
 }
 
 // found notes what was stored when the request was looked up.
 func (x *Exchange) found(l cache.Look, demand cache.Demand) {
+	x.key = l.Key
 	if x.astray != nil { // why the origin was asked at first is why it still is
 		return
 	}

@@ -360,7 +360,7 @@ func (e *explaining) hit() Explanation {
 func (e *explaining) served(verdict cache.Verdict, reason cache.Reason, why string) Explanation {
 	e.settle(verdict, reason, e.Part.Status, why)
 	x := Exchange{Verdict: verdict, Status: e.Part.Status}
-	e.CacheStatus = e.p.cacheStatus(&x, e.found.TTL, false)
+	e.CacheStatus, e.CacheStatusOpen = e.p.cacheStatus(&x, e.found.TTL, false), wantsKey(e.r.Header)
 	return e.Explanation
 }
 

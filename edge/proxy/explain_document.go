@@ -35,7 +35,7 @@ type Explanation struct {
 	// Log are the verdicts that the access log may have of it: one, where the origin has no part in it.
 	Log []ExplainedOutcome `json:"log"`
 	// CacheStatus is this node's member of the field (RFC 9211), "" where it sends none. CacheStatusOpen: it only begins
-	// so, and the origin's answer makes the rest.
+	// so, and the origin's answer makes the rest, or the key does, which only a trusted client is told.
 	CacheStatus     string `json:"cache_status"`
 	CacheStatusOpen bool   `json:"cache_status_open"`
 }

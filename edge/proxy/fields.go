@@ -26,7 +26,7 @@ var spoofable = map[string]bool{
 	"Cf-Connecting-Ipv6": true, "X-Remote-Ip": true, "X-Remote-Addr": true, "X-Azure-Clientip": true, "X-Azure-Socketip": true,
 	"X-Proxyuser-Ip": true, "X-Client-Cert": true, "X-Ssl-Client-Cert": true, "Client-Cert": true, "Client-Cert-Chain": true,
 	"Front-End-Https": true, "X-Scheme": true, "X-Url-Scheme": true, "X-Override-Url": true, "X-Http-Destinationurl": true,
-	"Early-Data": true, "Proxy": true, DeviceField: true,
+	"Early-Data": true, "Proxy": true, DeviceField: true, keyField: true,
 }
 
 var spoofableBy = [...]string{"X-Forwarded", "X-Original-", "X-Rewrite-", "X-Envoy-"}

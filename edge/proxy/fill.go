@@ -157,7 +157,7 @@ func (p *Proxy) standIn(x *Exchange, pl plan, look cache.Look, fault error) {
 // stream answers with a part of a response that is still arriving.
 func (p *Proxy) stream(x *Exchange, r *cache.Reader, head cache.Head, s cache.Selection) {
 	o := head.Object
-	x.upstream = o.Status
+	x.upstream, x.key = o.Status, o.Key
 	x.Status = s.Status
 	h := x.w.Header()
 	o.Fields.CopyTo(h)

@@ -124,6 +124,7 @@ func (p *Proxy) begin(w http.ResponseWriter, r *http.Request) *Exchange {
 		settleContent(r)
 	}
 	x.Client = p.client(r)
+	x.keyed = wantsKey(r.Header) && p.trusts(peer(r))
 	return x
 }
 

@@ -12,7 +12,7 @@ import (
 
 // serve writes an answer out of the cache.
 func (p *Proxy) serve(x *Exchange, s *Served, verdict cache.Verdict, why cache.Reason) {
-	x.Site, x.Verdict, x.Reason, x.Status = s.site.Name, verdict, why, s.Status
+	x.Site, x.Verdict, x.Reason, x.Status, x.key = s.site.Name, verdict, why, s.Status, s.Object.Key
 	h := x.w.Header()
 	s.Object.Fields.CopyTo(h)
 	x.selected(h, s.Selection, s.Object.Length())
@@ -116,7 +116,7 @@ func (p *Proxy) cacheStatus(x *Exchange, ttl time.Duration, stored bool) string 
 	switch x.Verdict {
 	case cache.Hit, cache.Updating:
 		b = append(b, "; hit; ttl="...)
-		return string(strconv.AppendInt(b, int64(ttl/time.Second), 10))
+		return string(x.appendKey(strconv.AppendInt(b, int64(ttl/time.Second), 10)))
 	}
 	b = append(b, "; fwd="...)
 	b = append(b, x.forwardWord()...)
@@ -139,7 +139,7 @@ func (p *Proxy) cacheStatus(x *Exchange, ttl time.Duration, stored bool) string 
 		b = append(b, "; detail="...)
 		b = append(b, x.Reason...)
 	}
-	return string(b)
+	return string(x.appendKey(b))
 }
 
 // forwardWord is the fwd parameter of RFC 9211 section 2.2.
