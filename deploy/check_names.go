@@ -22,6 +22,13 @@ func (l *loader) checkSite(path string, s *Site, domains map[string]bool) {
 		l.wrong(path+".trust", "no PoP is of the trust domain %s, so nobody would serve site %s", quote(s.Trust), quote(s.Name))
 	}
 	l.checkSlice(path+".cache.slice", s.Cache.Slice)
+	if c := &s.Compress; c.Min > c.Max {
+		at := path + ".compress.min"
+		if !l.given(at) {
+			at = path + ".compress.max"
+		}
+		l.wrong(at, "min (%v) is more than max (%v), so nothing would be encoded; to turn it off, write `codings: []`", c.Min, c.Max)
+	}
 	for i := range s.Rules {
 		r, here := &s.Rules[i], fmt.Sprintf("%s.rules[%d]", path, i)
 		if r.Slice != nil {

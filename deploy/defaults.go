@@ -46,6 +46,7 @@ func (n *Network) fill(v any) {
 		v.DNS, v.Trust, v.EarlyData = "own", "main", "safe"
 		v.TLS = TLS{Min: "1.3", Certificate: Certificate{Source: CertificateLocal}}
 		v.Cache = SiteCache{SetCookie: "bypass", RequestControl: "ignore", MaxObject: 1 << 30, Slice: 4 << 20, StaleIfError: seconds(3600)}
+		v.Compress = Compress{Codings: []string{"br", "zstd", "gzip"}, Min: 1 << 10, Max: 10 << 20}
 	case *Zone:
 		v.DNSSEC = "off"
 		v.SOA = SOA{Refresh: seconds(3600), Retry: seconds(600), Expire: seconds(7 * 24 * 3600), Negative: seconds(60)}

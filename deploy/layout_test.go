@@ -47,7 +47,7 @@ var layout = []struct {
 	{"edge/listen", "", "sockets and protocols in front of one handler"},
 	{"edge/cert", "", "which certificate for which name, and no more"},
 	{"edge/compress", "cache", "content codings of what is stored, and no request path"},
-	{"edge/proxy", "cache", "the request path reaches origins through net/http's interfaces"},
+	{"edge/proxy", "cache edge/compress", "the request path reaches origins through net/http's interfaces"},
 	{"edge/wire", "edge/proxy", "framing for a hit and a handler"},
 	{"edge/accesslog", "edge/proxy", "an Exchange as one line"},
 	{"edge/node", "edge/* cache cache/* origin/pool origin/balance deploy deploy/ops deploy/fleet", "one PoP assembled"},

@@ -82,6 +82,12 @@ func (l *loader) checks(path string, tag reflect.StructTag, v reflect.Value) {
 			}
 		case "cdn":
 			err = checkCDN(v.String())
+		case "coding":
+			if s := v.String(); s != "br" && s != "zstd" && s != "gzip" {
+				err = fmt.Errorf("%s is no coding that an edge makes; write br, zstd or gzip", quote(s))
+			}
+		case "media":
+			err = checkMedia(v.String())
 		case "positive":
 			if v.Int() <= 0 {
 				err = fmt.Errorf("must be more than %v; nothing here may last or grow without end", v.Interface())

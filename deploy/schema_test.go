@@ -84,8 +84,9 @@ const (
 func walkChecks(typ reflect.Type, s *invopop.Schema, defs invopop.Definitions) {
 	patterns := map[string]string{
 		"name": namePattern, "domain": domainPattern, "path": `^(/.*)?$`,
-		"host": `^(\*\.)?` + domainPattern[1:],
-		"cdn":  `^[A-Za-z0-9_]([A-Za-z0-9._-]{0,251}[A-Za-z0-9_])?(:[0-9]{1,5})?$`,
+		"host": `^(\*\.)?` + domainPattern[1:], "coding": `^(br|zstd|gzip)$`,
+		"cdn":   `^[A-Za-z0-9_]([A-Za-z0-9._-]{0,251}[A-Za-z0-9_])?(:[0-9]{1,5})?$`,
+		"media": `^([a-z0-9][a-z0-9!#$&^_.-]{0,126}/([a-z0-9][a-z0-9!#$&^_.+-]{0,126}|\*)|\*\+[a-z0-9][a-z0-9_.-]{0,62})$`,
 	}
 	for i := range typ.NumField() {
 		f := typ.Field(i)

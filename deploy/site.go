@@ -27,6 +27,9 @@ type Site struct {
 	// Cache is how its responses are stored.
 	Cache SiteCache `yaml:"cache"`
 
+	// Compress is what the edge encodes of what it has stored.
+	Compress Compress `yaml:"compress"`
+
 	// Rules for some of its paths; the first that matches counts. Optional.
 	Rules []Rule `yaml:"rules"`
 }
@@ -88,6 +91,22 @@ type SiteCache struct {
 
 	// MergeSchemes is true when http and https requests share stored responses. Default false.
 	MergeSchemes bool `yaml:"merge_schemes"`
+}
+
+// Compress is how an edge encodes the content of stored responses (RFC 9110 section 8.4), unless they say no-transform or
+// came encoded. The coded content is stored too; it is made behind the first answers that would have it.
+type Compress struct {
+	// Codings that are made: br, zstd, gzip. Where a request wants several as much, the first of them counts. An empty list turns it off. Default [br, zstd, gzip].
+	Codings []string `yaml:"codings" check:"coding"`
+
+	// Types of content that is encoded: `text/css` for one, `text/*` for all of a kind, `*+json` for all with that suffix. Default: text, and what shrinks as text does (JSON, JavaScript, XML, SVG, WebAssembly, fonts without a coding of their own, bitmaps).
+	Types []string `yaml:"types" jsonschema:"minItems=1" check:"media"`
+
+	// Min is the smallest content that is encoded. Default 1KiB.
+	Min Size `yaml:"min"`
+
+	// Max is the largest content that is encoded. Default 10MiB.
+	Max Size `yaml:"max"`
 }
 
 // Rule changes how responses for some paths are stored.

@@ -100,13 +100,20 @@ func (a *answer) check(want []token, vars *strings.Replacer) error {
 }
 
 // checkContent compares the content: body=text, body=sha256:HEX, or size=N of the pattern
-// (from=M: beginning at its M-th byte).
+// (from=M: beginning at its M-th byte); with coded=br, of what a client decodes.
 func (a *answer) checkContent(want []token) []error {
 	var errs []error
+	content := a.body
+	if coding, ok := option(want, "coded"); ok {
+		var err error
+		if content, err = a.decode(coding); err != nil {
+			return append(errs, err)
+		}
+	}
 	if body, ok := option(want, "body"); ok {
-		got := string(a.body)
+		got := string(content)
 		if strings.HasPrefix(body, "sha256:") {
-			sum := sha256.Sum256(a.body)
+			sum := sha256.Sum256(content)
 			got = "sha256:" + hex.EncodeToString(sum[:])
 		}
 		if got != body {
@@ -117,9 +124,9 @@ func (a *answer) checkContent(want []token) []error {
 		n, _ := strconv.Atoi(size)
 		from, _ := option(want, "from")
 		at, _ := strconv.Atoi(from)
-		if len(a.body) != n {
-			errs = append(errs, mismatch("size", strconv.Itoa(len(a.body)), size))
-		} else if !bytes.Equal(a.body, patternAt(int64(at), n)) {
+		if len(content) != n {
+			errs = append(errs, mismatch("size", strconv.Itoa(len(content)), size))
+		} else if !bytes.Equal(content, patternAt(int64(at), n)) {
 			errs = append(errs, errors.New("body: its bytes are not the pattern's"))
 		}
 	}

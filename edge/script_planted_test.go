@@ -19,6 +19,8 @@ var planted = []struct {
 	{"pattern", "origin GET /a 200 size=10\nget /a -> 200 size=10 from=1", ":2:", []string{"not the pattern's"}},
 	{"parts", "origin GET /a 200 'Cache-Control: max-age=60' size=1000\nget /a -> 200\nget /a Range: bytes=0-1,5-6 -> 206 parts='0-1/1000 5-7/1000'", ":3:", []string{"part 2:", "got  bytes 5-6/1000", "want bytes 5-7/1000"}},
 	{"no parts", "origin GET /a 200 body=one\nget /a -> 200 parts='0-1/3'", ":2:", []string{"content type:", "multipart/byteranges"}},
+	{"coding", "origin GET /a 200 body=one\nget /a -> 200 coded=br body=one", ":2:", []string{"Content-Encoding:", "got  identity", "want br"}},
+	{"coded body", "origin GET /a 200 'Content-Encoding: gzip' body=one\nget /a -> 200 coded=gzip body=one", ":2:", []string{"EOF"}},
 	{"field", "origin GET /a 200 'Cache-Control: max-age=60' body=one\nget /a -> 200  Cache-Control: max-age=61", ":2:", []string{"Cache-Control:", "got  max-age=60", "want max-age=61"}},
 	{"glob", "origin GET /a 200 'ETag: \"abc\"' body=one\nget /a -> 200  ETag: \"b*\"", ":2:", []string{"ETag:"}},
 	{"missing field", "origin GET /a 200 body=one\nget /a -> 200  ETag: \"1\"", ":2:", []string{"ETag:", "(absent)"}},

@@ -23,20 +23,21 @@ type setup struct {
 
 // A siteSetup is a site as a script describes it.
 type siteSetup struct {
-	hosts []string
-	top   map[string]any // keys of the site
-	cache map[string]any // keys of its cache
-	rules []map[string]any
+	hosts    []string
+	top      map[string]any // keys of the site
+	cache    map[string]any // keys of its cache
+	compress map[string]any // keys of what it encodes
+	rules    []map[string]any
 }
 
 func newSite(hosts ...string) *siteSetup {
 	// Scripts say themselves where something stale may be used.
-	return &siteSetup{hosts: hosts, top: map[string]any{}, cache: map[string]any{"stale_if_error": "0s"}}
+	return &siteSetup{hosts: hosts, top: map[string]any{}, cache: map[string]any{"stale_if_error": "0s"}, compress: map[string]any{}}
 }
 
 // yaml is the site as the network file has it.
 func (s *siteSetup) yaml(name string) map[string]any {
-	site := map[string]any{"name": name, "hosts": s.hosts, "origin": "us", "rules": append([]map[string]any{}, s.rules...)}
+	site := map[string]any{"name": name, "hosts": s.hosts, "origin": "us", "rules": append([]map[string]any{}, s.rules...), "compress": s.compress}
 	for key, value := range s.top {
 		site[key] = value
 	}
@@ -118,6 +119,12 @@ func (st *setup) site(s *step) error {
 			site.cache[key] = value == "true"
 		case "max_object", "slice":
 			site.cache[key] = value + "B"
+		case "compress":
+			site.compress["codings"] = strings.FieldsFunc(value, func(c rune) bool { return c == ',' })
+		case "compress_types":
+			site.compress["types"] = strings.Split(value, ",")
+		case "compress_min", "compress_max":
+			site.compress[strings.TrimPrefix(key, "compress_")] = value + "B"
 		default:
 			return fmt.Errorf("site: no such key: %s", key)
 		}

@@ -112,6 +112,9 @@ func printRequest(w io.Writer, x node.Explanation) {
 	if p := x.Part; p != nil && x.Status == p.Status {
 		line("content", "%s", partWords(p))
 	}
+	if e := x.Encoding; e != nil {
+		line("coding", "%s", codingWords(e))
+	}
 	if x.Origin != "" {
 		line("origin", "%s", strings.Join(append([]string{x.Origin}, x.Conditions...), ", "))
 	}
@@ -147,6 +150,16 @@ func partWords(p *proxy.ExplainedPart) string {
 		return fmt.Sprintf("%s, Content-Range: %s: %s", count(int(p.Bytes), "byte"), p.Range, p.Why)
 	}
 	return count(int(p.Bytes), "byte") + ": " + p.Why
+}
+
+func codingWords(e *proxy.ExplainedEncoding) string {
+	switch {
+	case e.Reason == "":
+		return e.Coding + ": " + e.Why
+	case e.Wanted != e.Coding:
+		return "as it came, not " + e.Wanted + ": " + e.Why
+	}
+	return "as it came: " + e.Why
 }
 
 type liner func(name, format string, args ...any)

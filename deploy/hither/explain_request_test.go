@@ -49,7 +49,7 @@ func TestPrintRequest(t *testing.T) {
 		"freshness":{"date":"2026-01-01T00:00:00Z","received":"2026-01-01T00:00:00Z","age_value_ms":2000,"age_value_at_most":true,"apparent_age_ms":3000,"response_delay_ms":10,
 			"corrected_initial_age_ms":3000,"resident_time_ms":5000,"current_age_ms":8000,"freshness_lifetime_ms":6500,"source":"expires","field":"Expires","field_value":"soon","ttl_ms":-1500,
 			"stale_while_revalidate":{"length_ms":0,"open":false,"by":"must-revalidate"},"stale_if_error":{"length_ms":60000,"open":true,"by":"site"}},
-		"part":{"status":200,"bytes":7,"why":"whole"},"verdict":"revalidate","reason":"","why":"stale","status":0,"origin":"us","conditions":["If-None-Match: \"1\""],
+		"part":{"status":200,"bytes":7,"why":"whole"},"encoding":{"coding":"identity","wanted":"br","reason":"not-yet","why":"later"},"verdict":"revalidate","reason":"","why":"stale","status":0,"origin":"us","conditions":["If-None-Match: \"1\""],
 		"log":[{"verdict":"revalidated","reason":null,"when":"the origin says 304"},{"verdict":"error","reason":"x","when":"else"}],"cache_status":"fra; fwd=stale","cache_status_open":true}`), &x)
 	if err != nil {
 		t.Fatal(err)
@@ -58,7 +58,7 @@ func TestPrintRequest(t *testing.T) {
 	printRequest(&b, x)
 	text := b.String()
 	for _, want := range []string{
-		"GET https://www.test/a?utm_x=1 at edge-fra, revision 2", "verdict  revalidate\n", `origin   us, If-None-Match: "1"`,
+		"GET https://www.test/a?utm_x=1 at edge-fra, revision 2", "verdict  revalidate\n", `origin   us, If-None-Match: "1"`, "coding   as it came, not br: later\n",
 		"log      verdict=revalidated  when the origin says 304\n         verdict=error reason=x  when else\n", "header   Cache-Status: fra; fwd=stale …\n",
 		"site     www, by its host *.test\n", "rule     3, path /a*, ttl 1m30s, drops utm_*, sorts, chooses by Cookie;lang X-Country, negative 10s, stale_if_error 0s, set_cookie bypass, max_object 1MiB\n", "key      www GET http+https /a\n", "without utm_x=1\n", "vary     no Accept-Language\n",
 		"stored   response; 12 under the key; a request to the origin is under way\n", "this   200, 7 bytes, stale for 1.5s, came 2026-01-01T00:00:00Z\n",

@@ -36,6 +36,7 @@ const (
 
 	NotAsked Reason = "not-asked" // the request wants no coding that is made here, or Identity as much as any
 	Ranged   Reason = "range"     // parts are those of the content as it came: see Hides
+	Sliced   Reason = "slices"    // it lies in pieces, as it came
 	NotYet   Reason = "not-yet"   // it is being made, or will be
 	NoGain   Reason = "no-gain"   // it was made, and is hardly smaller
 )

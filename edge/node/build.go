@@ -15,6 +15,7 @@ import (
 	"hither/deploy"
 	"hither/deploy/fleet"
 	"hither/edge/cert"
+	"hither/edge/compress"
 	"hither/edge/listen"
 	"hither/edge/proxy"
 	"hither/origin/pool"
@@ -116,7 +117,7 @@ func sitesOf(n *deploy.Network, pop *deploy.PoP, pools map[string]*pool.Pool) *p
 		site := &proxy.Site{
 			Name: s.Name, Origin: s.Origin, Transport: pools[s.Origin], Policy: policyName(s),
 			EarlyData: s.EarlyData == "safe", MergeSchemes: s.Cache.MergeSchemes,
-			HonourRequests: s.Cache.RequestControl == "honour",
+			HonourRequests: s.Cache.RequestControl == "honour", Compress: compressOf(&s.Compress),
 			Reuse: cache.Policy{
 				SetCookie: s.Cache.SetCookie == "store", MaxObject: int64(s.Cache.MaxObject), Slice: int64(s.Cache.Slice),
 				WhileRevalidate: time.Duration(s.Cache.StaleWhileRevalidate), IfError: time.Duration(s.Cache.StaleIfError),
@@ -129,6 +130,20 @@ func sitesOf(n *deploy.Network, pop *deploy.PoP, pools map[string]*pool.Pool) *p
 		table.Add(site, s.Hosts...)
 	}
 	return table
+}
+
+// compressOf is what a site encodes as the proxy has it.
+func compressOf(c *deploy.Compress) compress.Policy {
+	p := compress.Policy{Min: int64(c.Min), Max: int64(c.Max), Types: compress.NewTypes(c.Types)}
+	if len(c.Types) == 0 {
+		p.Types = compress.NewTypes(compress.DefaultTypes)
+	}
+	for _, name := range c.Codings {
+		if coding, ok := cache.ParseCoding(name); ok {
+			p.Codings = append(p.Codings, coding)
+		}
+	}
+	return p
 }
 
 // ruleOf is a rule of the file as the proxy has it.

@@ -9,6 +9,7 @@ import (
 	"hither/cache/store"
 	"hither/edge/accesslog"
 	"hither/edge/cert"
+	"hither/edge/compress"
 	"hither/edge/listen"
 	"hither/edge/proxy"
 )
@@ -23,6 +24,7 @@ type metrics struct {
 	handshakes  *prometheus.CounterVec   // proto, kind
 	rejected    *prometheus.CounterVec   // reason
 	probes      prometheus.Counter
+	coded       *prometheus.CounterVec // coding
 	revision    prometheus.Gauge
 	expiry      *prometheus.GaugeVec // name
 }
@@ -52,6 +54,9 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		probes: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "hither_edge_probes_total", Help: "Requests about the node itself (OPTIONS with Max-Forwards: 0), which are in no other count and no log.",
 		}),
+		coded: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "hither_edge_coded_total", Help: "Responses sent in a content coding that this edge made.",
+		}, []string{"coding"}),
 		revision: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "hither_fleet_revision", Help: "The revision of the network file in use.",
 		}),
@@ -59,7 +64,10 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Name: "hither_cert_expiry_seconds", Help: "When the certificate of a name expires, in seconds since 1970.",
 		}, []string{"name"}),
 	}
-	r.MustRegister(m.requests, m.firstByte, m.bytes, m.connections, m.handshakes, m.rejected, m.probes, m.revision, m.expiry)
+	r.MustRegister(m.requests, m.firstByte, m.bytes, m.connections, m.handshakes, m.rejected, m.probes, m.coded, m.revision, m.expiry)
+	for _, c := range cache.Codings() {
+		m.coded.WithLabelValues(c.String())
+	}
 	for _, reason := range listen.Reasons {
 		m.rejected.WithLabelValues(string(reason))
 	}
@@ -80,6 +88,9 @@ func (m *metrics) count(x *proxy.Exchange) {
 	m.requests.WithLabelValues(x.Site, x.Proto, x.Verdict.String(), strconv.Itoa(x.Status)).Inc()
 	if x.FirstByte > 0 { // else the client left before there was one
 		m.firstByte.WithLabelValues(x.Verdict.String()).Observe(x.FirstByte.Seconds())
+	}
+	if x.Coding != cache.Identity {
+		m.coded.WithLabelValues(x.Coding.String()).Inc()
 	}
 	m.bytes.WithLabelValues("in").Add(float64(x.BytesIn))
 	m.bytes.WithLabelValues("out").Add(float64(x.BytesOut))
@@ -114,6 +125,28 @@ func watchCache(r prometheus.Registerer, c *cache.Cache, s cache.Store) {
 	}
 	if m, ok := s.(*store.Memory); ok {
 		r.MustRegister(storeCollector{m})
+	}
+}
+
+// watchEncoding registers what encoding behind answers counts by itself.
+func watchEncoding(r prometheus.Registerer, p *proxy.Proxy) {
+	for _, c := range cache.Codings() {
+		of := func(name, help, label, value string, count func(compress.Counts) float64) {
+			labels := prometheus.Labels{"coding": c.String()}
+			if label != "" {
+				labels[label] = value
+			}
+			r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help, ConstLabels: labels},
+				func() float64 { return count(p.Encoded(c)) }))
+		}
+		for i := range (compress.Counts{}).Results {
+			of("hither_compress_total", "Content that was to be encoded, by what became of it.", "result", compress.Result(i).String(),
+				func(n compress.Counts) float64 { return float64(n.Results[i]) })
+		}
+		const bytes = "Content that was stored coded, in bytes: before (in) and after (out)."
+		of("hither_compress_bytes_total", bytes, "direction", "in", func(n compress.Counts) float64 { return float64(n.In) })
+		of("hither_compress_bytes_total", bytes, "direction", "out", func(n compress.Counts) float64 { return float64(n.Out) })
+		of("hither_compress_seconds_total", "Time that encoding took.", "", "", func(n compress.Counts) float64 { return n.Took.Seconds() })
 	}
 }
 

@@ -103,6 +103,7 @@ func New(o Options) (_ *Node, err error) {
 		return nil, err
 	}
 	watchCache(n.metrics, n.cache, n.store)
+	watchEncoding(n.metrics, n.proxy)
 	watchTickets(n.metrics, tickets)
 	n.metrics.MustRegister(poolCollector{n})
 	if o.AccessLog != nil {
@@ -266,6 +267,9 @@ func (n *Node) close() {
 	defer cancel()
 	if n.front != nil {
 		n.front.Close()
+	}
+	if n.proxy != nil {
+		n.proxy.Close()
 	}
 	n.mu.Lock()
 	for _, p := range n.pools {

@@ -34,6 +34,8 @@ type Exchange struct {
 	Reason  cache.Reason  // why; "" where the verdict says it all
 	Fault   error         // what went wrong at the origin or here; nil where nothing did
 
+	Coding cache.Coding // of content that this node encoded; Identity where it sent what it had from the origin, or nothing
+
 	BytesIn   int64         // request content read
 	BytesOut  int64         // response content written
 	FirstByte time.Duration // from Start to the final status line
@@ -49,6 +51,7 @@ type Exchange struct {
 	variant  bool      // other variants are stored
 	partial  bool      // something fresh was stored that lies in slices, and not all of those that are wanted
 	astray   error     // slices of one version could not be had, and nothing was sent
+	encoding encoding  // of a response that streams
 	keyed    bool      // the client may be told the key, and wants it
 	key      cache.Key // of what answers, or was looked up
 }

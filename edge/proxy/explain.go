@@ -144,9 +144,10 @@ func (e *explaining) look(pl plan) {
 			list = append([]*cache.Object{o}, list...)
 		}
 		e.Freshness = explainedFreshness(pl.policy.Freshness(f.Look, e.now), f.Look)
-		part := o.Select(e.r.Method, v, o.Length())
-		e.part(part)
-		e.slices(o, part)
+		of := pl.pick(v, o, e.p.cache.PeekEncoded)
+		e.part(of.Selection)
+		e.slices(o, of.Selection)
+		e.Encoding = explainedEncoding(of.encoding)
 	}
 	for _, o := range list[:min(len(list), mostVariants)] {
 		s.Variants = append(s.Variants, e.variant(o))
@@ -281,8 +282,11 @@ func (e *explaining) ask(next course) Explanation {
 	}
 	e.outcome(cache.Failed, nil, "the origin gives no answer")
 	e.CacheStatus = e.p.cfg.Node + "; fwd=" + x.forwardWord()
-	if next.ranged {
+	switch _, part := cache.RangeFrom(e.r.Header["Range"]); {
+	case next.ranged:
 		e.ranged(next.from)
+	case part && e.p.cache.SliceSize(e.pl.policy) > 0: // the answer may be sliced as it comes, and the rest not be had
+		e.unsliced()
 	}
 	return e.Explanation
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"hither/cache"
+	"hither/edge/compress"
 )
 
 // An Explanation is what the edge would do with a request now, and why: the core of the
@@ -19,6 +20,7 @@ type Explanation struct {
 	Stored    *ExplainedStored    `json:"stored"`    // null where the store is not asked
 	Freshness *ExplainedFreshness `json:"freshness"` // of the stored response; null where there is none
 	Part      *ExplainedPart      `json:"part"`      // of the stored response, that would answer; null where there is none
+	Encoding  *ExplainedEncoding  `json:"encoding"`  // of that; null where there is none
 
 	// Verdict is what the edge does: hit, updating, revalidate, miss, bypass or refused. Reason is the word for the log
 	// that goes with it, Why the same in a sentence. Status is the final one, 0 where it is the origin's to say.
@@ -163,11 +165,46 @@ type ExplainedPart struct {
 	Why   string   `json:"why"`
 }
 
+// ExplainedEncoding is what Accept-Encoding comes to for the stored response (RFC 9110 section 12.5.3).
+type ExplainedEncoding struct {
+	Coding string `json:"coding"` // that this edge made and sends: br, zstd, gzip; identity: it sends what it has from the origin
+	Wanted string `json:"wanted"` // what the request would have of what is made here
+	Reason string `json:"reason"` // why coding is identity; "" where it is not, or nothing is sent
+	Why    string `json:"why"`
+}
+
 // ExplainedOutcome is what the access log may say.
 type ExplainedOutcome struct {
 	Verdict string  `json:"verdict"`
 	Reason  *string `json:"reason"` // null: the origin's answer makes it
 	When    string  `json:"when"`
+}
+
+func explainedEncoding(e encoding) *ExplainedEncoding {
+	why := encodingWords[e.why]
+	if e.why == "" {
+		if why = "wanted most, and stored"; e.coding == cache.Identity {
+			why = "no content is sent"
+		}
+	}
+	return &ExplainedEncoding{Coding: e.coding.String(), Wanted: e.want.String(), Reason: string(e.why), Why: why}
+}
+
+var encodingWords = map[compress.Reason]string{
+	compress.Off:         "the site encodes nothing (sites[].compress.codings)",
+	compress.Status:      "only responses with status 200 are encoded",
+	compress.Type:        "its Content-Type is none of the site's (sites[].compress.types)",
+	compress.Small:       "its content is smaller than the site's least (sites[].compress.min)",
+	compress.Large:       "its content is larger than the site's most (sites[].compress.max)",
+	compress.Coded:       "the origin encoded it: it is passed on as it is",
+	compress.Part:        "the origin sent a part",
+	compress.NoTransform: "no-transform, of the response or the request (RFC 9110 section 7.7)",
+	compress.Digest:      "it has a digest or signature of its content as it came",
+	compress.NotAsked:    "Accept-Encoding wants no coding that is made here (RFC 9110 section 12.5.3)",
+	compress.Ranged:      "parts are those of the content as it came",
+	compress.Sliced:      "it is stored in slices, as it came",
+	compress.NotYet:      "the coded content is not stored: a GET begins to make it behind its answer, where the encoder is free",
+	compress.NoGain:      "the coded content was hardly smaller, or could not be made",
 }
 
 func millis(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }

@@ -85,7 +85,8 @@ func newExplained(d dice) *explained {
 	w := new(explained)
 	site := &Site{
 		Name: "www", Origin: "us", Policy: "main", EarlyData: d.oneIn(2), MergeSchemes: d.oneIn(2), HonourRequests: d.oneIn(2),
-		Reuse: cache.Policy{WhileRevalidate: 5 * time.Second, IfError: time.Minute, SetCookie: true, Slice: draw[int64](d, 0, 1, 3)},
+		Reuse:    cache.Policy{WhileRevalidate: 5 * time.Second, IfError: time.Minute, SetCookie: true, Slice: draw[int64](d, 0, 1, 3)},
+		Compress: encodesText(),
 	}
 	ttl := 30 * time.Second
 	site.Rules = []Rule{{Path: "/b*", Query: QueryKey{Drop: []string{"utm_*"}, Sort: true}, Choose: Choose([]string{"X-A"}, []string{"lang"}, true), Negative: &ttl}, {Path: "/c", TTL: &ttl}, {Path: "/d", Bypass: true}}
@@ -137,7 +138,8 @@ func (w *explained) answer(d dice) {
 	d.set(h, "Content-Language", "", "de", "en")
 	d.set(h, "Age", "", "3")
 	status := draw(d, 200, 200, 200, 200, 301, 404, 500, 503, 304)
-	if w.body = "hello"; status == 304 {
+	d.set(h, "Content-Type", "text/plain", "text/plain", "image/png", "")
+	if w.body = draw(d, "hello", "hello", strings.Repeat("hello ", 200)); status == 304 {
 		w.body = ""
 	}
 	w.said = &http.Response{StatusCode: status, Header: h, ProtoMajor: 2, ProtoMinor: 0}
@@ -161,7 +163,8 @@ func (w *explained) ask(d dice) (verdict, wrong string) {
 		r.Body, r.ContentLength = io.NopCloser(strings.NewReader("body")), 4
 	}
 	d.set(r.Header, "Accept-Language", "", "de", "de, en;q=0.5", "en")
-	d.set(r.Header, "Accept-Encoding", "", "br, gzip", "gzip,br")
+	d.set(r.Header, "Accept-Encoding", "", "br, gzip", "gzip,br", "gzip, identity;q=0")
+	d.rare(r.Header, "If-Range", `"1"`, `W/"1"`, "Thu, 01 Jan 2026 10:00:00 GMT")
 	d.set(r.Header, "X-A", "", "", "1")
 	d.rare(r.Header, "If-None-Match", `"1"`, `"9"`)
 	d.rare(r.Header, "If-Modified-Since", "Thu, 01 Jan 2026 11:00:00 GMT")
@@ -216,8 +219,17 @@ func heldTo(x *Explanation, got *record, out *discard) string {
 		return fmt.Sprintf("Cache-Status: %q", status)
 	case x.Why == "":
 		return "no sentence"
+	case x.Encoding != nil && got.verdict == cache.Hit && got.status == 200 && x.Encoding.Reason != "coded" && x.Encoding.Coding != coding(out.h):
+		return fmt.Sprintf("Content-Encoding: %q", out.h["Content-Encoding"])
 	}
 	return ""
+}
+
+func coding(h http.Header) string {
+	if c := h.Get("Content-Encoding"); c != "" {
+		return c
+	}
+	return "identity"
 }
 
 // Explaining gets along with requests, fills and new sites at the same time.

@@ -114,7 +114,8 @@ func (p *Proxy) follow(x *Exchange, pl plan, look cache.Look, r *cache.Reader) f
 		fresh := cache.Look{Object: head.Object, Age: head.Age, TTL: head.Object.Lifetime - head.Age}
 		return p.answer(x, pl, fresh, cache.Revalidated, x.Reason)
 	case cache.Streaming:
-		s := head.Object.Select(x.Method, view{x.r}, head.Length)
+		x.encoding = pl.site.negotiate(view{x.r}, head.Object, head.Length)
+		s := head.Object.Select(x.Method, x.encoding.fields(view{x.r}), head.Length)
 		if s.Multi != nil { // which may want what comes last first
 			s = cache.Selection{Status: head.Object.Status, Length: head.Length}
 		}
@@ -127,12 +128,12 @@ func (p *Proxy) follow(x *Exchange, pl plan, look cache.Look, r *cache.Reader) f
 	case cache.Sliced:
 		x.upstream = head.Upstream
 		came := cache.Look{Object: head.Object, Age: head.Age, TTL: head.Object.Lifetime - head.Age}
-		return p.walk(x, pl, pl.served(view{x.r}, came), r, head)
+		return p.walk(x, pl, p.served(pl, view{x.r}, came), r, head)
 	case cache.Unsliced:
 		if _, ok := cache.RangeFrom(x.r.Header["Range"]); !ok || x.Method != http.MethodGet {
 			return lookAgain // another request's part was none that could be stored
 		}
-		if head.Response != nil && cache.Within(head.Response, x.r.Header) {
+		if head.Response != nil && cache.Within(head.Response, x.r.Header) && !pl.site.mixes(x.r, head.Response) {
 			x.Verdict, x.Reason = cache.Bypass, cache.ReasonRange
 			p.relay(x, head.Response)
 			break
@@ -154,7 +155,8 @@ func (p *Proxy) standIn(x *Exchange, pl plan, look cache.Look, fault error) {
 	}
 }
 
-// stream answers with a part of a response that is still arriving.
+// stream answers with a part of a response that is still arriving, in the coding in which it comes: nobody waits for an
+// encoder, and nothing is encoded before it is asked for again.
 func (p *Proxy) stream(x *Exchange, r *cache.Reader, head cache.Head, s cache.Selection) {
 	o := head.Object
 	x.upstream, x.key = o.Status, o.Key
@@ -162,6 +164,7 @@ func (p *Proxy) stream(x *Exchange, r *cache.Reader, head cache.Head, s cache.Se
 	h := x.w.Header()
 	o.Fields.CopyTo(h)
 	x.selected(h, s, head.Length)
+	x.encoding.mark(h, s.Status)
 	if age := head.Age / time.Second; age > 0 || !head.Leader {
 		h["Age"] = []string{strconv.FormatInt(int64(age), 10)}
 	}

@@ -1,15 +1,17 @@
 package proxy
 
 import (
+	"net/http"
 	"time"
 
 	"hither/cache"
+	"hither/edge/compress"
 )
 
 // Served is an answer out of the cache, ready to be written.
 type Served struct {
 	Object *cache.Object
-	cache.Selection
+	pick
 	Age, TTL time.Duration
 	site     *Site
 }
@@ -26,13 +28,14 @@ func (p *Proxy) Hit(v RequestView, now time.Time) (*Served, cache.Reason) {
 	if !look.Suits(pl.demand) || look.Object.Kind == cache.Manifest {
 		return nil, ""
 	}
-	return pl.served(v, look), suited(look)
+	return p.served(pl, v, look), suited(look)
 }
 
-// served selects what of the stored object answers the request.
-func (pl plan) served(v RequestView, look cache.Look) *Served {
-	return &Served{
-		Object: look.Object, Selection: look.Object.Select(v.Method(), v, look.Object.Length()),
-		Age: look.Age, TTL: look.TTL, site: pl.site,
+// served selects what of the stored object answers the request. What it would have in a coding is made behind the answer.
+func (p *Proxy) served(pl plan, v RequestView, look cache.Look) *Served {
+	s := &Served{Object: look.Object, pick: pl.pick(v, look.Object, p.cache.Encoded), Age: look.Age, TTL: look.TTL, site: pl.site}
+	if s.encoding.why == compress.NotYet && v.Method() == http.MethodGet {
+		p.encoder.Make(look.Object, s.encoding.want)
 	}
+	return s
 }

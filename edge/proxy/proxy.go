@@ -10,11 +10,13 @@ package proxy
 import (
 	"net/http"
 	"net/netip"
+	"runtime"
 	"strconv"
 	"sync/atomic"
 	"time"
 
 	"hither/cache"
+	"hither/edge/compress"
 )
 
 // Config says what a Proxy works with.
@@ -50,16 +52,17 @@ type Config struct {
 
 // A Proxy is the edge's http.Handler. It is safe for concurrent use.
 type Proxy struct {
-	cfg   Config
-	cache *cache.Cache
-	now   func() time.Time
-	sites atomic.Pointer[Sites]
-	port  string // ":8443"; "" for 443
+	cfg     Config
+	cache   *cache.Cache
+	encoder *compress.Encoder
+	now     func() time.Time
+	sites   atomic.Pointer[Sites]
+	port    string // ":8443"; "" for 443
 }
 
-// New returns a proxy.
+// New returns a proxy. Close is called when it has no more requests.
 func New(cfg Config) *Proxy {
-	p := &Proxy{cfg: cfg, cache: cfg.Cache, now: cfg.Now, port: portOf(cfg.Port)}
+	p := &Proxy{cfg: cfg, cache: cfg.Cache, now: cfg.Now, port: portOf(cfg.Port), encoder: compress.NewEncoder(cfg.Cache, runtime.GOMAXPROCS(0))}
 	if p.now == nil {
 		p.now = time.Now
 	}

@@ -15,7 +15,9 @@ func (p *Proxy) serve(x *Exchange, s *Served, verdict cache.Verdict, why cache.R
 	x.Site, x.Verdict, x.Reason, x.Status, x.key = s.site.Name, verdict, why, s.Status, s.Object.Key
 	h := x.w.Header()
 	s.Object.Fields.CopyTo(h)
-	x.selected(h, s.Selection, s.Object.Length())
+	x.selected(h, s.Selection, s.Body.Len())
+	s.encoding.mark(h, s.Status)
+	x.Coding = s.encoding.coding
 	h["Age"] = []string{strconv.FormatInt(int64(s.Age/time.Second), 10)}
 	appendField(h, "Cache-Status", p.cacheStatus(x, s.TTL, false))
 	p.sign(x, h)
@@ -23,7 +25,7 @@ func (p *Proxy) serve(x *Exchange, s *Served, verdict cache.Verdict, why cache.R
 	if x.Method == http.MethodHead || s.Length == 0 {
 		return
 	}
-	if err := p.send(x, s.Selection, s.Object.Body.Range, nil); err != nil {
+	if err := p.send(x, s.Selection, s.Body.Range, nil); err != nil {
 		x.breakOff(err)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"hither/cache"
+	"hither/edge/compress"
 )
 
 // A Site is a set of hosts that are served alike.
@@ -28,7 +29,8 @@ type Site struct {
 	// no-store and only-if-cached counts.
 	HonourRequests bool
 	Reuse          cache.Policy
-	Rules          []Rule // the first that matches a path applies
+	Compress       compress.Policy // what is encoded of what is stored
+	Rules          []Rule          // the first that matches a path applies
 }
 
 // A Rule changes what a site does for some paths.

@@ -16,7 +16,7 @@ import (
 // others as well, which the part alone would not.
 func (p *Proxy) course(pl plan, v RequestView, look cache.Look) course {
 	next := courseOf(v, look, pl.demand)
-	if next.do == serveFresh && look.Object.Kind == cache.Manifest && p.lacks(v, look.Object) {
+	if next.do == serveFresh && look.Object.Kind == cache.Manifest && p.lacks(pl, v, look.Object) {
 		// What is not there is asked of the origin, and stored: two things that a request may forbid.
 		switch asked := cache.ParseControl(v.Values("Cache-Control")); {
 		case asked.OnlyIfCached:
@@ -45,8 +45,8 @@ func (p *Proxy) course(pl plan, v RequestView, look cache.Look) course {
 }
 
 // lacks reports whether slices that the request needs are not stored.
-func (p *Proxy) lacks(v RequestView, o *cache.Object) bool {
-	return v.Method() == http.MethodGet && p.cache.Lacks(o, o.Select(http.MethodGet, v, o.Length()))
+func (p *Proxy) lacks(pl plan, v RequestView, o *cache.Object) bool {
+	return v.Method() == http.MethodGet && p.cache.Lacks(o, pl.pick(v, o, p.cache.PeekEncoded).Selection)
 }
 
 // near is how far into a body that is arriving, and lies in no slices, a part may begin for which a client waits.
@@ -55,7 +55,7 @@ const near = 1 << 20
 // answer answers with what is stored, whole or in slices. It returns lookAgain where those of one version cannot be had, and
 // nothing was sent.
 func (p *Proxy) answer(x *Exchange, pl plan, look cache.Look, verdict cache.Verdict, why cache.Reason) followed {
-	s := pl.served(view{x.r}, look)
+	s := p.served(pl, view{x.r}, look)
 	if s.Object.Kind != cache.Manifest {
 		p.serve(x, s, verdict, why)
 		return answered
@@ -111,6 +111,7 @@ func (p *Proxy) present(x *Exchange, s *Served, led, stored bool) {
 	h := x.w.Header()
 	s.Object.Fields.CopyTo(h)
 	x.selected(h, s.Selection, s.Object.Length())
+	s.encoding.mark(h, s.Status)
 	if age := int64(s.Age / time.Second); age > 0 || !led {
 		h["Age"] = []string{strconv.FormatInt(age, 10)}
 	}
