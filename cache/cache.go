@@ -30,6 +30,9 @@ type Config struct {
 	Patience time.Duration
 	// Now is the clock. Default time.Now.
 	Now func() time.Time
+	// Epoch is above every epoch that a Signpost in the store may have: for a store that
+	// outlives the process, its number of starts shifted by 32 bits. Else 0.
+	Epoch uint64
 }
 
 // A Cache ties the rules, a store and the fills in flight together. Its methods may
@@ -79,8 +82,10 @@ func New(cfg Config) *Cache {
 		c.filling = 64 << 20
 	}
 	c.loose = loose{limit: c.filling, table: make(map[*content]struct{})}
-	// What a store still has from another process must not meet its own epoch again.
-	c.epochs.Store(rand.Uint64N(1 << 56))
+	if c.epochs.Store(cfg.Epoch); cfg.Epoch == 0 {
+		// What a store still has from another process must not meet its own epoch again.
+		c.epochs.Store(rand.Uint64N(1 << 56))
+	}
 	return c
 }
 

@@ -22,6 +22,7 @@ type loose struct {
 type content struct {
 	account *loose
 	cost    int64 // what the chunks take, in bytes
+	source  Deep  // where the bytes lie deep: then it is in no account, and has nothing below
 
 	chunks  []chunk // nil once it was cut off
 	stores  int     // stored objects that have it: after a 304 two, for a moment
@@ -45,6 +46,9 @@ func (l *loose) content(chunks []chunk) *content {
 // keep notes that a store has it. It returns false where it was cut off: then there is
 // nothing to store.
 func (c *content) keep() bool {
+	if c.source != nil {
+		return !c.source.Gone()
+	}
 	c.account.mu.Lock()
 	defer c.account.mu.Unlock()
 	if c.chunks == nil {
@@ -57,6 +61,9 @@ func (c *content) keep() bool {
 
 // there reports whether it was not cut off.
 func (c *content) there() bool {
+	if c.source != nil {
+		return !c.source.Gone()
+	}
 	c.account.mu.Lock()
 	defer c.account.mu.Unlock()
 	return c.chunks != nil
@@ -64,6 +71,9 @@ func (c *content) there() bool {
 
 // drop notes that a store no longer has it.
 func (c *content) drop() {
+	if c.source != nil {
+		return
+	}
 	c.account.mu.Lock()
 	defer c.account.mu.Unlock()
 	c.stores--

@@ -80,17 +80,24 @@ func (o *Object) Drop() {
 	}
 }
 
-// Dead reports whether Kill was called. A store's Get treats a dead object as absent.
-func (o *Object) Dead() bool { return o.dead.Load() }
+// Dead reports whether Kill was called, or the object's body can no longer be read where it lies. A store's Get treats a
+// dead object as absent.
+func (o *Object) Dead() bool {
+	return o.dead.Load() || o.Body.Deep() && o.Body.large.source.Gone()
+}
 
 // overhead is what an object costs beyond key, fields and body: the structs, map
 // slots and list links around it, as measured in cache/store (see its README).
 const overhead = 512
 
 // Size is the number of bytes the object is accounted with: key, fields, tags, body and
-// a fixed overhead. It does not change.
+// a fixed overhead; not a body that lies deep. It does not change.
 func (o *Object) Size() int64 {
-	return int64(overhead+o.Key.Len()+o.Fields.Len()+len(o.tags)) + o.Body.Len()
+	size := int64(overhead + o.Key.Len() + o.Fields.Len() + len(o.tags))
+	if !o.Body.Deep() {
+		size += o.Body.Len()
+	}
+	return size
 }
 
 // A Body is a response's content in chunks, shared by all readers and never copied
@@ -98,7 +105,7 @@ func (o *Object) Size() int64 {
 type Body struct {
 	chunks [][]byte // where large is nil
 	size   int64
-	large  *content // a fill's, of more than one chunk
+	large  *content // a fill's, of more than one chunk, or what lies deep
 }
 
 // NewBody makes a Body of chunks, which it keeps: the caller must not write to them
@@ -115,12 +122,19 @@ func NewBody(chunks ...[]byte) Body {
 func (b Body) Len() int64 { return b.size }
 
 // Range calls yield with the pieces of n bytes from offset off, in order, until
-// yield returns false. Pieces are views into the body: they may be read only. The error
+// yield returns false. Pieces are views into the body: they may be read only, and of a body
+// that lies deep until yield returns. The error
 // is nil or ErrBehind: nobody stores the body any more, too much was held by those who
-// still read such ones, and from this one nothing had been taken for longest.
+// still read such ones, and from this one nothing had been taken for longest. Of a body
+// that lies deep it may also be that of its medium.
 func (b Body) Range(off, n int64, yield func([]byte) bool) error {
 	if b.large != nil {
-		return b.rangeLarge(off, min(off+n, b.size), yield)
+		if end := min(off+n, b.size); !b.Deep() {
+			return b.rangeLarge(off, end, yield)
+		} else if off < end {
+			return b.large.source.Range(off, end-off, yield)
+		}
+		return nil
 	}
 	for _, c := range b.chunks {
 		if n <= 0 {

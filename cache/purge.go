@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -155,6 +156,8 @@ func (c *Cache) Purge(p Purge) Purged {
 	if whole {
 		c.sweep(o)
 		done.Objects = o.objects
+	} else if s, ok := c.store.(Sweeper); ok {
+		s.Sync()
 	}
 	c.purged[p.Kind].purges.Add(1)
 	c.purged[p.Kind].objects.Add(uint64(done.Objects))
@@ -238,6 +241,8 @@ func (c *Cache) direct(o *order) (objects int, ok bool) {
 		if o.strikes(x) {
 			c.dropEncoded(x)
 			c.store.Delete(x.Key)
+		} else if s, ok := c.store.(Sweeper); ok && x.sequence < o.sequence {
+			s.Mark(x.Key, o.at)
 		}
 	}
 	return objects, true
@@ -251,24 +256,41 @@ func (c *Cache) sweep(o *order) {
 		return
 	}
 	batch := *c.orders.Load()
-	c.store.Each(func(x *Object) bool {
-		gone := false
+	var counting sync.Mutex // guards objects while strike may be called by others
+	strike := func(x *Object, count bool) (gone bool) {
 		for _, o := range batch {
 			if x.sequence >= o.sequence || !o.means(x) {
 				continue
 			}
-			if x.answers() {
+			if count && x.answers() {
+				counting.Lock()
 				o.objects++
+				counting.Unlock()
 			}
 			if o.strikes(x) {
 				gone = true
 			}
 		}
-		if gone {
+		return gone
+	}
+	each := func(x *Object) bool {
+		if strike(x, true) {
 			c.remove(x)
 		}
 		return true
-	})
+	}
+	if s, ok := c.store.(Sweeper); ok {
+		deep := make([]*DeepPurge, len(batch))
+		for i, o := range batch {
+			deep[i] = &DeepPurge{Purge: o.Purge, At: o.at}
+		}
+		s.Sweep(deep, strike, each)
+		for i, o := range batch {
+			o.objects += deep[i].Objects
+		}
+	} else {
+		c.store.Each(each)
+	}
 	for _, o := range batch {
 		o.swept = true
 	}
