@@ -37,7 +37,8 @@ var layout = []struct {
 	{"deploy/hither", "any assemblies", "the program is anything but the bench"},
 
 	{"cache", "", "cache semantics stand alone and declare what a store must do"},
-	{"cache/store", "cache", "a store knows what it stores"},
+	{"cache/store", "cache cache/store/*", "a store knows what it stores"},
+	{"cache/store/disk", "cache", "the lower tier knows none above it"},
 
 	{"origin/pool", "", "a pool is an http.RoundTripper and knows nothing of us"},
 	{"origin/balance", "", "balance knows instances only"},

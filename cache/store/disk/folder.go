@@ -1,0 +1,192 @@
+package disk
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// Names in the folder: "0000000000000007.data" is a segment, "….log" its log.
+const (
+	lockName  = "lock"
+	stateName = "state.json"
+	dataExt   = ".data"
+	logExt    = ".log"
+	asideName = "aside-" // a folder with what another version wrote, by the time it was found
+
+	version = 1 // of all that is written here
+)
+
+// ErrLocked is a folder that another process has.
+var ErrLocked = errors.New("disk: another process uses this folder")
+
+// A state is what a folder says of itself.
+type state struct {
+	Version int     `json:"version"`
+	Seed    [8]byte `json:"seed"`   // of hashes
+	Run     uint32  `json:"run"`    // how often it was opened
+	Boot    string  `json:"boot"`   // of the machine, when it was
+	Newest  uint64  `json:"newest"` // segment
+	Clean   bool    `json:"clean"`  // closed, and nothing lost since
+}
+
+// lockFolder takes the folder for this process, until the file is closed or the process ends.
+func lockFolder(folder string) (*os.File, error) {
+	f, err := os.OpenFile(filepath.Join(folder, lockName), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		f.Close()
+		if errors.Is(err, syscall.EWOULDBLOCK) {
+			return nil, fmt.Errorf("%w: %s; give each node its own state folder", ErrLocked, folder)
+		}
+		return nil, fmt.Errorf("lock %s: %w", folder, err)
+	}
+	return f, nil
+}
+
+// readState returns nil where the folder is new. What another version wrote, or nobody can read, is moved aside with all that
+// belongs to it.
+func (s *Store) readState() (*state, error) {
+	text, err := os.ReadFile(s.path(stateName))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var st state
+	if err = json.Unmarshal(text, &st); err == nil && st.Version == version {
+		return &st, nil
+	}
+	why := "another version wrote it"
+	if err != nil {
+		why = "it cannot be read: " + err.Error()
+	}
+	return nil, s.aside(why)
+}
+
+// aside moves all files of ours into a folder below.
+func (s *Store) aside(why string) error {
+	into := s.path(asideName + time.Now().UTC().Format("20060102T150405.000000000"))
+	if err := os.Mkdir(into, 0o700); err != nil {
+		return err
+	}
+	numbers, _, err := s.list()
+	if err != nil {
+		return err
+	}
+	names := []string{stateName}
+	for _, n := range numbers {
+		names = append(names, fileName(n, dataExt), fileName(n, logExt))
+	}
+	for _, name := range names {
+		if err := os.Rename(s.path(name), filepath.Join(into, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	s.c.Log.Warn("what was on disk is not used and was moved aside; beginning anew", "folder", s.c.Folder, "to", into, "why", why)
+	return nil
+}
+
+// writeState replaces the state in one step. With sync it also stays if the machine stops.
+func (s *Store) writeState(sync bool) error {
+	text, err := json.Marshal(s.state)
+	if err != nil {
+		return err
+	}
+	next := s.path(stateName + ".next")
+	f, err := os.OpenFile(next, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(text)
+	if err == nil && sync {
+		err = s.sync(f)
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(next, s.path(stateName)); err != nil || !sync {
+		return err
+	}
+	return s.syncFolder()
+}
+
+// syncFolder makes the names of files stay.
+func (s *Store) syncFolder() error {
+	d, err := os.Open(s.c.Folder)
+	if err != nil {
+		return err
+	}
+	return errors.Join(s.sync(d), d.Close())
+}
+
+// abandon removes what a later start would find. The state goes first: without it nothing is used.
+func (s *Store) abandon() error {
+	if s.lock == nil { // it may be another's
+		return nil
+	}
+	if err := os.Remove(s.path(stateName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	numbers, _, err := s.list()
+	if err != nil {
+		return nil
+	}
+	for _, n := range numbers {
+		s.removeFiles(n)
+	}
+	return nil
+}
+
+// removeFiles removes a segment, its log first: without it the other is not used.
+func (s *Store) removeFiles(number uint64) error {
+	var errs error
+	for _, ext := range [...]string{logExt, dataExt} {
+		if err := os.Remove(s.path(fileName(number, ext))); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			errs = errors.Join(errs, err)
+		}
+	}
+	return errs
+}
+
+func (s *Store) path(name string) string { return filepath.Join(s.c.Folder, name) }
+
+func fileName(number uint64, ext string) string { return fmt.Sprintf("%016x%s", number, ext) }
+
+// list returns the numbers of the segments of which there is a file, in order, and the names that are none of ours.
+func (s *Store) list() (numbers []uint64, foreign []string, err error) {
+	files, err := os.ReadDir(s.c.Folder)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, f := range files {
+		name, ext, _ := strings.Cut(f.Name(), ".")
+		n, err := strconv.ParseUint(name, 16, 64)
+		switch {
+		case err == nil && f.Type().IsRegular() && ("."+ext == dataExt || "."+ext == logExt) && f.Name() == fileName(n, "."+ext):
+			numbers = append(numbers, n)
+		case f.Name() == lockName, f.Name() == stateName, f.Name() == stateName+".next", strings.HasPrefix(f.Name(), asideName):
+		default:
+			foreign = append(foreign, f.Name())
+		}
+	}
+	slices.Sort(numbers)
+	return slices.Compact(numbers), foreign, nil
+}
+
+// bootID is unlike after each start of the machine; "" where it cannot be told.
+func bootID() string {
+	text, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	return strings.TrimSpace(string(text))
+}

@@ -1,0 +1,186 @@
+package disk
+
+import (
+	"encoding/binary"
+	"errors"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// A segment is a file of records and the log beside it.
+type segment struct {
+	number uint64
+	slot   uint16 // by which entries name it
+
+	size  atomic.Int64 // bytes of the file; the writer's to change
+	log   atomic.Int64 // bytes of its log; changed under Store.change
+	logTo *os.File     // while it is the newest; used under Store.change
+
+	retired atomic.Bool  // evicted: nobody begins to read from it any more
+	leases  atomic.Int64 // readers that are under way in it
+	left    time.Time    // when it was evicted; guarded by Store.mu
+
+	// tags has the tags of its entries, each list behind its length; changed under Store.mu. Number 0 is no list.
+	tags []uint32
+	// stale, where not 0, is since when all its entries are, in nanoseconds from 1970. Guarded by Store.mu.
+	stale int64
+
+	mu     sync.RWMutex // guards what follows; held for reading while something is read
+	file   *os.File
+	closed bool
+}
+
+// Files begin with what they are and their number.
+const (
+	dataMagic  = "hitherD1"
+	logMagic   = "hitherL1"
+	headerSize = 16
+)
+
+func header(magic string, number uint64) []byte {
+	return binary.LittleEndian.AppendUint64([]byte(magic), number)
+}
+
+// errClosed is a segment that went while somebody was about to read from it.
+var errClosed = errors.New("disk: the segment was evicted")
+
+// readAt fills p.
+func (g *segment) readAt(p []byte, off int64) error {
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	if g.closed {
+		return errClosed
+	}
+	_, err := g.file.ReadAt(p, off)
+	return err
+}
+
+// lease keeps the segment open, for as long as there is room for it.
+func (g *segment) lease() bool {
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	if g.closed {
+		return false
+	}
+	g.leases.Add(1)
+	return true
+}
+
+// close gives the file up. Who reads from it gets errClosed.
+func (g *segment) close() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !g.closed {
+		g.closed = true
+		g.file.Close()
+	}
+}
+
+// append writes entries to the log. When it returns they stay, whatever happens to the process. Store.change is held.
+func (g *segment) append(entries []byte) error {
+	if _, err := g.logTo.Write(entries); err != nil {
+		return err
+	}
+	g.log.Add(int64(len(entries)))
+	return nil
+}
+
+// seal writes that the newest log is whole, and makes it stay if the machine stops. change is held.
+func (s *Store) seal() error {
+	g := s.newest
+	if err := g.append(appendSeal(nil)); err != nil {
+		return err
+	}
+	return errors.Join(s.sync(g.logTo), g.logTo.Close())
+}
+
+// sync makes what was written to a file stay if the machine stops.
+func (s *Store) sync(f *os.File) error {
+	if s.c.lazy {
+		return nil
+	}
+	return f.Sync()
+}
+
+// bytes are those of both files.
+func (g *segment) bytes() int64 { return g.size.Load() + g.log.Load() }
+
+// create makes the files of a new segment.
+func (s *Store) create(number uint64) (*segment, error) {
+	const flags = os.O_RDWR | os.O_CREATE | os.O_EXCL
+	g := &segment{number: number, tags: make([]uint32, 1, 64)}
+	var err error
+	if g.file, err = os.OpenFile(s.path(fileName(number, dataExt)), flags, 0o600); err != nil {
+		return nil, err
+	}
+	if g.logTo, err = os.OpenFile(s.path(fileName(number, logExt)), flags|os.O_APPEND, 0o600); err != nil {
+		g.file.Close()
+		return nil, err
+	}
+	if _, err = g.file.Write(header(dataMagic, number)); err == nil {
+		_, err = g.logTo.Write(header(logMagic, number))
+	}
+	if err != nil {
+		g.file.Close()
+		g.logTo.Close()
+		return nil, err
+	}
+	g.size.Store(headerSize)
+	g.log.Store(headerSize)
+	return g, nil
+}
+
+// begin makes a new segment the newest; the one before is sealed first, so that of all logs but the last it is known that they
+// are whole. change is held.
+func (s *Store) begin() error {
+	if s.newest != nil {
+		if err := s.seal(); err != nil {
+			return err
+		}
+	}
+	g, err := s.create(s.state.Newest + 1)
+	if err != nil {
+		return err
+	}
+	s.state.Newest = g.number
+	if err := s.writeState(false); err != nil {
+		g.close()
+		g.logTo.Close()
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.enter(g)
+	s.newest = g
+	return nil
+}
+
+// enter gives the segment a slot. s.mu is held.
+func (s *Store) enter(g *segment) {
+	for i, other := range s.slots {
+		if other == nil {
+			g.slot = uint16(i)
+			s.slots[i] = g
+			s.order = append(s.order, g)
+			return
+		}
+	}
+	g.slot = uint16(len(s.slots))
+	s.slots = append(s.slots, g)
+	s.order = append(s.order, g)
+}
+
+// used is what all files take, those of evicted segments that are still read as well.
+func (s *Store) used() (n int64) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for _, g := range s.order {
+		n += g.bytes()
+	}
+	for _, g := range s.leaving {
+		n += g.size.Load()
+	}
+	return n
+}
