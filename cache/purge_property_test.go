@@ -353,6 +353,20 @@ func TestPurgeStorm(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer m.Close()
+	purgeStorm(t, m)
+}
+
+// The same while objects move between memory and disk.
+func TestPurgeStormTiered(t *testing.T) {
+	s := openTiers(t, t.TempDir(), 128<<10)
+	defer s.Close()
+	purgeStorm(t, s)
+	if st := s.Disk().Stats(); st.Written == 0 || st.Hits == 0 {
+		t.Errorf("nothing moved: %+v", st)
+	}
+}
+
+func purgeStorm(t *testing.T, m cache.Store) {
 	clk := new(clock)
 	c := cache.New(cache.Config{Store: m, Now: clk.now})
 	var version, floor, hits atomic.Int64

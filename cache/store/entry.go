@@ -34,6 +34,7 @@ type entry struct {
 	// Guarded by Memory.mu.
 	place      place
 	held       bool // given to the front, which has not let go of it since
+	proven     bool // it was in the main list, or is: it was asked for again, or soon after it was evicted
 	prev, next *entry
 }
 

@@ -24,6 +24,9 @@ type Memory struct {
 	table *table
 	front *front
 
+	// below, where set, is told what is evicted while it is still found here, with mu held: see Tiered.
+	below func(o *cache.Object, proven bool)
+
 	frontBytes atomic.Int64 // changed under mu, read without
 
 	// mu is never held while the front is called: the front's goroutine takes it in

@@ -17,6 +17,7 @@ func (l *list) push(e *entry) {
 	e.prev, e.next = &l.root, l.root.next
 	e.prev.next, e.next.prev = e, e
 	e.place = l.place
+	e.proven = e.proven || l.place == inMain
 	l.objects++
 	l.bytes += e.size
 }

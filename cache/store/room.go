@@ -13,6 +13,7 @@ func (m *Memory) room(size int64) (stale []uint64) {
 	for m.used()+size > m.size {
 		e := m.queue.evict(m.queue.objects() + m.frontObjects)
 		m.counts.count(Queue, reasonFor(e))
+		m.sink(e)
 		m.table.remove(e)
 		stale = m.drop(e, stale)
 	}

@@ -1,5 +1,5 @@
-// Package store is where cached objects lie: today in memory, within a fixed number
-// of bytes.
+// Package store is where cached objects lie: in memory, within a fixed number
+// of bytes, and below that on a disk where there is one.
 package store
 
 // The shares of a Memory's bytes. They are shares of what is stored, not slices set
