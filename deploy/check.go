@@ -106,12 +106,24 @@ func (l *loader) checkHub() {
 // minMemory is the smallest memory tier there is (cache/store).
 const minMemory = 128 << 10
 
+// minDisk is the smallest disk tier there is (cache/store/disk).
+const minDisk = 16 << 20
+
 // checkEdge checks settings that the file gives at path; the same settings inherited
 // are reported once, where they stand.
 func (l *loader) checkEdge(path string, e *Edge) {
 	memory, limit := join(path, "cache.memory"), join(path, "cache.memory_limit")
 	if m := e.Cache.Memory; l.given(memory) && m > 0 && m < minMemory {
 		l.wrong(memory, "%v is too little to store anything; the least is %v, and 0B stores nothing", m, Size(minMemory))
+	}
+	disk := join(path, "cache.disk")
+	if d := e.Cache.Disk; l.given(disk) && d > 0 {
+		switch {
+		case d < minDisk:
+			l.wrong(disk, "%v is too little for a disk tier; the least is %v, and 0B is none", d, Size(minDisk))
+		case e.Cache.Memory == 0:
+			l.wrong(disk, "nothing comes to the disk but what memory gives up, and `memory` is 0B")
+		}
 	}
 	if e.Cache.MemoryLimit > 0 && e.Cache.MemoryLimit <= e.Cache.Memory {
 		switch {

@@ -2,6 +2,7 @@ package edge_test
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"crypto/x509"
 	"encoding/json"
@@ -78,7 +79,7 @@ func (s *setup) network(https, plain, metrics uint16) (*deploy.Network, []byte, 
 	file, err := json.Marshal(m{ // which is YAML as well
 		"version": 1, "name": "scripts",
 		"edge": m{
-			"listen": m{"https": https, "http": plain, "metrics": metrics}, "cache": m{"memory": "16MiB"}, "limits": limits, "trusted": s.trusted,
+			"listen": m{"https": https, "http": plain, "metrics": metrics}, "cache": m{"memory": "16MiB", "disk": cmp.Or(s.disk, "0B")}, "limits": limits, "trusted": s.trusted,
 		},
 		"pops":    []m{{"name": nodeName, "place": m{"lat": 50.11, "lon": 8.68}, "addresses": []string{s.addr.String()}}},
 		"origins": []m{{"name": "us", "place": m{"lat": 39, "lon": -77}, "gateway": m{"addresses": []string{s.origin}}, "app": m{"static": m{}}, "limits": far}},
@@ -98,7 +99,15 @@ type edge struct {
 	metrics *http.Client
 	page    string // the URL of the metrics
 	state   string // the node's folder, with its admin socket
-	close   func() error
+	ports   []uint16
+	end     func() error // ends it; its folder stays
+}
+
+// close ends it, and removes its folder.
+func (e *edge) close() error {
+	err := e.end()
+	os.RemoveAll(e.state)
+	return err
 }
 
 // startEdge assembles a whole edge node: the one place that knows of what.
@@ -114,6 +123,11 @@ func startEdge(s *setup, a *authority, j *journal) (*edge, error) {
 	if err != nil {
 		return nil, err
 	}
+	return startEdgeIn(s, a, j, state, ports)
+}
+
+// startEdgeIn starts an edge over a folder that has its certificates, and maybe what an earlier one has stored.
+func startEdgeIn(s *setup, a *authority, j *journal, state string, ports []uint16) (*edge, error) {
 	network, _, err := s.network(ports[0], ports[1], ports[2])
 	if err != nil {
 		return nil, err
@@ -137,14 +151,12 @@ func startEdge(s *setup, a *authority, j *journal) (*edge, error) {
 	return &edge{
 		https: netip.AddrPortFrom(s.addr, ports[0]), http: netip.AddrPortFrom(s.addr, ports[1]),
 		metrics: &http.Client{Transport: page}, page: "http://" + netip.AddrPortFrom(s.addr, ports[2]).String() + "/metrics",
-		state: state,
-		close: func() error {
+		state: state, ports: ports,
+		end: func() error {
 			page.CloseIdleConnections()
 			cancel()
 			<-ended // what a drain cuts is the script's own leavings
-			err := accessLog.Close()
-			os.RemoveAll(state)
-			return err
+			return accessLog.Close()
 		},
 	}, nil
 }

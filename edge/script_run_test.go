@@ -36,14 +36,14 @@ type run struct {
 
 // verbs are the steps a script may have. Those that are nil set the edge up.
 var verbs = map[string]func(*run, *step) error{
-	"site": nil, "rule": nil, "limit": nil, "trust": nil, "only": nil, "not": nil,
+	"site": nil, "rule": nil, "limit": nil, "trust": nil, "disk": nil, "only": nil, "not": nil,
 
 	"get": (*run).request, "head": (*run).request, "post": (*run).request, "put": (*run).request, "delete": (*run).request,
 	"options": (*run).request, "patch": (*run).request, "trace": (*run).request, "request": (*run).anyMethod, "eventually": (*run).eventually, "parallel": (*run).parallel,
 	"start": (*run).start, "read": (*run).read, "send": (*run).send, "end": (*run).end, "finish": (*run).finish, "abandon": (*run).abandon,
 	"origin": (*run).declare, "lie": (*run).declare, "release": (*run).release, "origin-saw": (*run).originSaw, "origin-read": (*run).originRead, "origin-never": (*run).originNever,
 	"advance": (*run).advance, "expect-log": (*run).expectLog, "counter": (*run).counter, "reconnect": (*run).reconnect, "replay": (*run).replay,
-	"explain": (*run).explain, "purge": (*run).purge,
+	"explain": (*run).explain, "purge": (*run).purge, "restart": (*run).restart,
 	"raw": (*run).raw, "fields": (*run).fields, "handshake": (*run).handshake,
 }
 

@@ -19,6 +19,7 @@ type setup struct {
 	far     map[string]any // limits of the origin
 	trusted []string
 	origin  string // the origin's address
+	disk    string // edge.cache.disk; "" = none
 }
 
 // A siteSetup is a site as a script describes it.
@@ -62,6 +63,8 @@ func (sc *script) setup(addr netip.Addr) (*setup, error) {
 			err = st.rule(s)
 		case "limit":
 			err = st.limit(s)
+		case "disk":
+			st.disk = s.arg(1)
 		case "trust":
 			_, err = netip.ParsePrefix(s.arg(1))
 			st.trusted = append(st.trusted, s.arg(1))

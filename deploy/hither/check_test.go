@@ -19,7 +19,7 @@ func TestCheckAsksTheRoles(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, c := range []struct{ from, to, want string }{
-		{"disk: 0B", "disk: 1GiB", ":16:33: disk: this version stores nothing on disk; leave it at 0B"},
+		{"disk: 0B", "disk: 1MiB", ":16:33: disk: 1MiB is too little for a disk tier; the least is 16MiB, and 0B is none"},
 		{"protocol: h2", "protocol: h3", "protocol: this version speaks h2 with origins and nothing else"},
 		{"# shield: iad  ", "shield: iad #", "shield: this version has no origin shield; leave it out"},
 		{"rules: []", `rules: [{path: "*", key: {headers: [X-Country, x-real-ip]}}]`, "headers: x-real-ip cannot choose: an edge makes it itself, does not pass it on, or judges by it already"},

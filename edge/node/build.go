@@ -60,15 +60,6 @@ func orNever[T int | time.Duration](v T) T {
 // Check finds what a network asks of its edges that this version cannot do: taken in silence, it would do nothing.
 func Check(n *deploy.Network) (found []deploy.Finding) {
 	wrong := func(path, msg string) { found = append(found, deploy.Finding{Path: path, Msg: msg}) }
-	const noDisk = "this version stores nothing on disk; leave it at 0B"
-	if n.Edge.Cache.Disk > 0 {
-		wrong("edge.cache.disk", noDisk)
-	}
-	for i := range n.PoPs {
-		if disk := n.PoPs[i].Cache.Disk; disk > 0 && disk != n.Edge.Cache.Disk {
-			wrong(fmt.Sprintf("pops[%d].cache.disk", i), noDisk)
-		}
-	}
 	for i := range n.Origins {
 		if o := &n.Origins[i]; o.Pool.Protocol != "h2" {
 			wrong(fmt.Sprintf("origins[%d].pool.protocol", i), "this version speaks h2 with origins and nothing else")

@@ -7,6 +7,7 @@ import (
 
 	"hither/cache"
 	"hither/cache/store"
+	"hither/cache/store/disk"
 	"hither/edge/accesslog"
 	"hither/edge/cert"
 	"hither/edge/compress"
@@ -123,8 +124,8 @@ func watchCache(r prometheus.Registerer, c *cache.Cache, s cache.Store) {
 			ConstLabels: prometheus.Labels{"result": result},
 		}, func() float64 { return float64(count()) }))
 	}
-	if m, ok := s.(*store.Memory); ok {
-		r.MustRegister(storeCollector{m})
+	if m, d := tiers(s); m != nil {
+		r.MustRegister(storeCollector{m, d})
 	}
 }
 
@@ -169,8 +170,11 @@ func watchLog(r prometheus.Registerer, l *accesslog.Log) {
 	}
 }
 
-// storeCollector tells what the memory tier counts, in one snapshot.
-type storeCollector struct{ m *store.Memory }
+// storeCollector tells what the tiers count, in one snapshot of each.
+type storeCollector struct {
+	m *store.Memory
+	d *disk.Store // nil where there is none
+}
 
 var (
 	cacheObjects   = prometheus.NewDesc("hither_cache_objects", "Objects stored.", []string{"tier"}, nil)
@@ -182,6 +186,7 @@ func (storeCollector) Describe(ch chan<- *prometheus.Desc) {
 	ch <- cacheObjects
 	ch <- cacheBytes
 	ch <- cacheEvictions
+	describeDisk(ch)
 }
 
 func (c storeCollector) Collect(ch chan<- prometheus.Metric) {
@@ -192,5 +197,8 @@ func (c storeCollector) Collect(ch chan<- prometheus.Metric) {
 		for reason, v := range s.Evicted[tier] {
 			ch <- prometheus.MustNewConstMetric(cacheEvictions, prometheus.CounterValue, float64(v), tier.String(), store.Reason(reason).String())
 		}
+	}
+	if c.d != nil {
+		collectDisk(ch, c.d.Stats())
 	}
 }

@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"hither/cache"
-	"hither/cache/store"
 	"hither/deploy"
 	"hither/deploy/fleet"
 	"hither/deploy/ops"
@@ -85,10 +84,11 @@ func New(o Options) (_ *Node, err error) {
 	}()
 	n.metrics = ops.NewMetrics("edge-" + o.Name)
 	n.count = newMetrics(n.metrics)
-	if n.store, err = newStore(int64(n.edge.Cache.Memory)); err != nil {
+	var epoch uint64
+	if n.store, epoch, err = n.newStore(); err != nil {
 		return nil, err
 	}
-	n.cache = cache.New(cache.Config{Store: n.store, Filling: int64(n.edge.Cache.Memory) / 4, Now: o.Now})
+	n.cache = cache.New(cache.Config{Store: n.store, Filling: int64(n.edge.Cache.Memory) / 4, Now: o.Now, Epoch: epoch})
 	n.pools, err = n.makePools(o.Network, nil)
 	if err != nil {
 		return nil, err
@@ -112,18 +112,6 @@ func New(o Options) (_ *Node, err error) {
 	n.count.revision.Set(1)
 	n.expiries()
 	return n, n.operate(pop)
-}
-
-// newStore makes the memory tier; a size of 0 stores nothing.
-func newStore(size int64) (cache.Store, error) {
-	if size == 0 {
-		return store.None{}, nil
-	}
-	m, err := store.NewMemory(size)
-	if err != nil {
-		return nil, err // and not a nil *Memory, which would be a Store
-	}
-	return m, nil
 }
 
 // listen binds the sockets in front of the request path.
@@ -282,9 +270,7 @@ func (n *Node) close() {
 	if n.admin != nil {
 		n.admin.Close(soon)
 	}
-	if m, ok := n.store.(*store.Memory); ok {
-		m.Close()
-	}
+	n.closeStore()
 }
 
 // certsFolder is where a node's certificates lie.

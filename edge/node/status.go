@@ -48,6 +48,9 @@ func (n *Node) Status() ops.Status {
 			s.Problems = append(s.Problems, "origin "+name+" is down: "+st.Problem)
 		}
 	}
+	if _, d := tiers(n.store); d != nil && d.Off() != nil {
+		s.Problems = append(s.Problems, "the disk tier is off until the next start: "+firstLine(d.Off().Error()))
+	}
 	slices.SortFunc(s.Origins, func(a, b ops.OriginStatus) int { return strings.Compare(a.Origin, b.Origin) })
 	now := n.o.Now()
 	n.eachName(func(name, issuer string, c *tls.Certificate) {

@@ -17,8 +17,8 @@ type Served struct {
 }
 
 // Hit answers a request from what is stored and fresh, or as fresh as the request wants it. It returns nil where anything
-// else is to be done: ask the origin, refuse, explain, or walk through slices. It never waits and may be
-// called concurrently.
+// else is to be done: ask the origin, refuse, explain, or walk through slices. It waits for nothing, but for the
+// store where that has to read from a disk, and may be called concurrently.
 func (p *Proxy) Hit(v RequestView, now time.Time) (*Served, cache.Reason) {
 	pl, err := p.planFor(v)
 	if err != nil || pl.bypass != "" {
