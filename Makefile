@@ -67,6 +67,9 @@ conformance: bin/hither bin/bench ## the public cache suite (SUITE=DIR is a chec
 	@[ -n "$(SUITE)" ] || { echo 'make conformance: say where the suite is: SUITE=DIR, a checkout of https://github.com/http-tests/cache-tests with node_modules/undici'; exit 2; }
 	bin/bench conformance --suite "$(SUITE)" $(if $(UPDATE),--update)
 
+soak: ## what takes minutes, by hand: a million objects on disk, hundreds of kills
+	HITHER_SOAK=1 $(GO) test -count 1 -timeout 30m -run "Soak|TestDamage" -v ./cache/store/disk
+
 image: ## the container images `hither` and `hither-bench`, for deploy/compose with HITHER_TARGET=prebuilt
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.commit=$(COMMIT)' -o bin/image/ ./deploy/hither ./bench
 	docker build --target prebuilt -t hither -f deploy/compose/Dockerfile .
@@ -75,4 +78,4 @@ image: ## the container images `hither` and `hither-bench`, for deploy/compose w
 clean: ## remove what was built (a network's state stays)
 	rm -rf bin
 
-.PHONY: help build run check test e2e bench conformance image clean
+.PHONY: help build run check test e2e bench conformance soak image clean
