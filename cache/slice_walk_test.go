@@ -271,6 +271,35 @@ func TestSlicesGoWithTheirManifest(t *testing.T) {
 	}
 }
 
+// Who goes on reading what was purged gets it, and nothing of that is stored, nor asked for ahead.
+func TestSlicesOfNothingAreNotStored(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		clk := new(clock)
+		s := newTable(1 << 20)
+		c := cache.New(cache.Config{Store: s, Now: clk.now})
+		b := new(book)
+		w, err := open(t.Context(), c, clk, b.fetch, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer w.Close()
+		c.Invalidate(key("/book"))
+		if got, err := text(w, 0, 250); err != nil || got != bookPart(0, 0, 250) {
+			t.Errorf("%q, %v", got, err)
+		}
+		synctest.Wait()
+		s.Each(func(o *cache.Object) bool {
+			if !strings.HasSuffix(o.Key.Vary, ".0") { // which had come before
+				t.Errorf("stored: kind %d, %q", o.Kind, o.Key.Vary)
+			}
+			return true
+		})
+		if n := b.asked.Load(); n != 3 {
+			t.Errorf("the origin was asked %d times for 3 slices", n)
+		}
+	})
+}
+
 // A soft purge asks whether the version still holds, and the slices stay.
 func TestSoftPurgeKeepsSlices(t *testing.T) {
 	clk := new(clock)
