@@ -2,7 +2,6 @@ package cache
 
 import (
 	"cmp"
-	"math"
 	"math/rand/v2"
 	"net/http"
 	"slices"
@@ -43,28 +42,6 @@ func rangeMembers(line string) (list []string, ok bool) {
 		}
 	}
 	return list, len(list) > 0
-}
-
-// RangeFrom is where the first range of a request begins, by which its slice can be asked for before the length is known; 0
-// where only the end of it is named. ok is false where the request has no range that could be honoured.
-func RangeFrom(lines []string) (from int64, ok bool) {
-	if len(lines) != 1 {
-		return 0, false
-	}
-	list, ok := rangeMembers(lines[0])
-	if !ok {
-		return 0, false
-	}
-	for i, member := range list {
-		first, _, ok := parseRange("bytes="+member, math.MaxInt64)
-		switch {
-		case !ok:
-			return 0, false
-		case i == 0 && member[0] != '-':
-			from = first
-		}
-	}
-	return from, from < 1<<60 // beyond which nothing can lie, and slices cannot be counted
 }
 
 // several selects several ranges of a body of size bytes; whole is the answer where the field is to be ignored.
@@ -113,6 +90,33 @@ func (o *Object) several(line string, size int64, whole Selection) Selection {
 	return Selection{Status: http.StatusPartialContent, Length: length, Multi: m}
 }
 
+// A span is what a Content-Range says (RFC 9110 section 14.4): bytes first to last of length. The zero span is none.
+type span struct{ first, last, length int64 }
+
+func (s span) size() int64 { return s.last - s.first + 1 }
+
+func (s span) String() string {
+	return "bytes " + strconv.FormatInt(s.first, 10) + "-" + strconv.FormatInt(s.last, 10) + "/" + strconv.FormatInt(s.length, 10)
+}
+
+// spanOf reads a Content-Range. ok is false where it is missing, malformed, of another unit, or leaves the whole's length open.
+func spanOf(lines []string) (s span, ok bool) {
+	if len(lines) != 1 {
+		return span{}, false
+	}
+	unit, rest, _ := strings.Cut(trim(lines[0]), " ")
+	of, length, _ := strings.Cut(trim(rest), "/")
+	first, last, _ := strings.Cut(of, "-")
+	var fine [3]bool
+	s.first, fine[0] = parsePosition(first)
+	s.last, fine[1] = parsePosition(last)
+	s.length, fine[2] = parsePosition(length)
+	if !strings.EqualFold(unit, "bytes") || fine != [3]bool{true, true, true} || s.first > s.last || s.last >= s.length {
+		return span{}, false
+	}
+	return s, true
+}
+
 // overlap reports whether two parts have a byte in common.
 func overlap(parts []Part) bool {
 	sorted := slices.SortedFunc(slices.Values(parts), func(a, b Part) int { return cmp.Compare(a.Offset, b.Offset) })
@@ -127,19 +131,6 @@ func overlap(parts []Part) bool {
 // boundary is one that no content has, since nobody can know it before.
 func boundary() string {
 	return strconv.FormatUint(rand.Uint64()|1<<63, 36) + strconv.FormatUint(rand.Uint64()|1<<63, 36)
-}
-
-// spans yields the parts of the body that the selection sends, in order, until yield returns false.
-func (s Selection) spans(yield func(offset, length int64) bool) {
-	if s.Multi == nil {
-		yield(s.Offset, s.Length)
-		return
-	}
-	for _, p := range s.Multi.Parts {
-		if !yield(p.Offset, p.Length) {
-			return
-		}
-	}
 }
 
 // First is the offset of the first byte of the body that the selection sends.

@@ -2,6 +2,7 @@ package cache
 
 import (
 	"encoding/binary"
+	"math"
 	"math/rand/v2"
 	"net/http"
 	"strconv"
@@ -89,35 +90,8 @@ func (l Layout) span(i int64) span {
 	return span{first, first + min(l.Slice, l.Length-first) - 1, l.Length}
 }
 
-// A span is what a Content-Range says (RFC 9110 section 14.4): bytes first to last of length. The zero span is none.
-type span struct{ first, last, length int64 }
-
-func (s span) size() int64 { return s.last - s.first + 1 }
-
 // all reports whether it is the whole.
 func (s span) all() bool { return s.first == 0 && s.size() == s.length }
-
-func (s span) String() string {
-	return "bytes " + strconv.FormatInt(s.first, 10) + "-" + strconv.FormatInt(s.last, 10) + "/" + strconv.FormatInt(s.length, 10)
-}
-
-// spanOf reads a Content-Range. ok is false where it is missing, malformed, of another unit, or leaves the whole's length open.
-func spanOf(lines []string) (s span, ok bool) {
-	if len(lines) != 1 {
-		return span{}, false
-	}
-	unit, rest, _ := strings.Cut(trim(lines[0]), " ")
-	of, length, _ := strings.Cut(trim(rest), "/")
-	first, last, _ := strings.Cut(of, "-")
-	var fine [3]bool
-	s.first, fine[0] = parsePosition(first)
-	s.last, fine[1] = parsePosition(last)
-	s.length, fine[2] = parsePosition(length)
-	if !strings.EqualFold(unit, "bytes") || fine != [3]bool{true, true, true} || s.first > s.last || s.last >= s.length {
-		return span{}, false
-	}
-	return s, true
-}
 
 // strongTag is the entity-tag of a version whose parts may be put together (RFC 9110 section 8.8.3); "" where there is none.
 func strongTag(lines []string) string {
@@ -194,4 +168,26 @@ func acceptsRanges(h http.Header) bool {
 		}
 	}
 	return false
+}
+
+// RangeFrom is where the first range of a request begins, by which its slice can be asked for before the length is known; 0
+// where only the end of it is named. ok is false where the request has no range that could be honoured.
+func RangeFrom(lines []string) (from int64, ok bool) {
+	if len(lines) != 1 {
+		return 0, false
+	}
+	list, ok := rangeMembers(lines[0])
+	if !ok {
+		return 0, false
+	}
+	for i, member := range list {
+		first, _, ok := parseRange("bytes="+member, math.MaxInt64)
+		switch {
+		case !ok:
+			return 0, false
+		case i == 0 && member[0] != '-':
+			from = first
+		}
+	}
+	return from, from < 1<<60 // beyond which nothing can lie, and slices cannot be counted
 }

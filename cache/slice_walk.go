@@ -194,6 +194,19 @@ func (w *Walk) ahead() {
 	}
 }
 
+// spans yields the parts of the body that the selection sends, in order, until yield returns false.
+func (s Selection) spans(yield func(offset, length int64) bool) {
+	if s.Multi == nil {
+		yield(s.Offset, s.Length)
+		return
+	}
+	for _, p := range s.Multi.Parts {
+		if !yield(p.Offset, p.Length) {
+			return
+		}
+	}
+}
+
 // Lacks reports whether a slice that the selection needs of a manifest's is not stored.
 func (c *Cache) Lacks(manifest *Object, s Selection) (lacks bool) {
 	c.eachSlice(manifest, s, func(_ int64, stored bool) bool {
