@@ -88,6 +88,7 @@ type Store struct {
 	pending map[uint64]*item // what waits to be written, by hash
 	queue   []*item          // in order; also what was given up meanwhile
 	queued  int64            // bytes in queue
+	seen    *seen            // what was given up unproven, and not written
 	reads   map[uint64]*reading
 	counts  counts
 
@@ -119,7 +120,7 @@ func Open(c Config) (*Store, error) {
 		reads: make(map[uint64]*reading), slot: make(chan struct{}, mostReads), wake: make(chan struct{}, 1),
 		stop: make(chan struct{}), done: make(chan struct{}),
 	}
-	s.idle = sync.NewCond(&s.mu)
+	s.idle, s.seen = sync.NewCond(&s.mu), newSeen(c.Size)
 	if s.segment == 0 {
 		s.segment = segmentSize(c.Size)
 	}

@@ -175,7 +175,13 @@ func TestQueueIsBounded(t *testing.T) {
 	h.Offer(&cache.Object{Key: key("/pass"), Kind: cache.Pass}, true)
 	h.Offer(object(key("/large"), 1, 64<<10), true)
 	h.Wait()
-	if s := h.Stats(); s.Unproven != 1 || s.Large != 1 || s.Waiting != 0 || h.get(key("/once"))+h.get(key("/large")) != 0 {
+	h.want("/once", 0)
+	h.Offer(object(key("/twice"), 1, 10), false)
+	h.Change(key("/twice"), Replaced, func() {})
+	h.Offer(object(key("/twice"), 2, 10), false)
+	h.Wait()
+	h.want("/twice", 2)
+	if s := h.Stats(); s.Unproven != 2 || s.Large != 1 || s.Waiting != 0 || h.get(key("/once"))+h.get(key("/large")) != 0 {
 		t.Errorf("stats %+v", s)
 	}
 }

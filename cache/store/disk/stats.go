@@ -37,7 +37,7 @@ type Stats struct {
 	Kept         uint64 // of them because they had been asked for, when their segment was evicted
 	Hits         uint64 // objects read for a Get
 	Dropped      uint64 // objects that found no room in the queue
-	Unproven     uint64 // that nobody had asked for again before the upper tier gave them up
+	Unproven     uint64 // that nobody had asked for again before the upper tier gave them up, for the first time in a while
 	Large        uint64 // larger than a segment
 	Corrupt      uint64 // records that could not be read, or were not what had been written
 	Waiting      int64  // bytes in the queue

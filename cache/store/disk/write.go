@@ -21,7 +21,7 @@ type item struct {
 const mostKey = 64 << 10
 
 // Offer hands over an object that the upper tier gives up. proven tells that it was asked for again while it was there: what
-// was not is not worth a write, and is only taken note of. It waits for nothing, and may be called under the upper tier's
+// was not is written when it is given up the second time, and else only taken note of. It waits for nothing, and may be called under the upper tier's
 // lock; what finds no room in the queue is dropped.
 func (s *Store) Offer(o *cache.Object, proven bool) {
 	if s.Off() != nil {
@@ -41,7 +41,7 @@ func (s *Store) Offer(o *cache.Object, proven bool) {
 		it.up = false
 		return
 	}
-	if proven {
+	if proven || o.Kind != cache.Pass && s.seen.again(h) {
 		s.enqueue(&item{hash: h, o: o})
 	} else {
 		s.counts.unproven++
