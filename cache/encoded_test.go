@@ -161,7 +161,8 @@ func TestEncodedLoose(t *testing.T) {
 func TestEncodedProperty(t *testing.T) {
 	for seed := range uint64(300) {
 		rnd := rand.New(rand.NewPCG(seed, 3))
-		b := newBed(t, newTable(1<<20))
+		s := newTable(1 << 20)
+		b := newBed(t, s)
 		type wish struct {
 			o *cache.Object
 			c cache.Coding
@@ -170,7 +171,7 @@ func TestEncodedProperty(t *testing.T) {
 		found := 0
 		for step := range 60 {
 			path := pick(rnd, "/a", "/b")
-			switch l := b.look(path); rnd.IntN(8) {
+			switch l := b.look(path); rnd.IntN(9) {
 			case 0, 1:
 				if !l.Fresh() {
 					b.fill(path, fmt.Sprint("content ", step), "Etag", `"1"`) // an origin that does not tell them apart
@@ -188,7 +189,9 @@ func TestEncodedProperty(t *testing.T) {
 				if rnd.IntN(3) == 0 {
 					b.Purge(cache.Purge{Kind: pick(rnd, cache.PurgeURL, cache.PurgeAll), Site: "www", Value: path, Soft: rnd.IntN(2) == 0})
 				}
-			case 4, 5:
+			case 4: // evicted alone
+				s.Delete(key(path))
+			case 5, 6:
 				if l.Object != nil {
 					late = append(late, wish{l.Object, pick(rnd, cache.Codings()...)})
 				}
