@@ -149,7 +149,7 @@ func look(stored getter, k Key, request FieldReader, now time.Time, t *trail) Lo
 		if t != nil {
 			t.pass = o
 		}
-		l.Pass = o.currentAge(now) < o.Lifetime
+		l.Pass = o.passes(now)
 	case o.Kind == Response, o.Kind == Manifest && o.Layout() != (Layout{}):
 		l.Object = o
 	}
@@ -173,6 +173,9 @@ func (l Look) At(now time.Time) Look {
 	if l.Object != nil {
 		l.Age = l.Object.currentAge(now)
 		l.TTL = l.Object.Lifetime - l.Age
+		if l.Object.ahead(now) {
+			l.TTL = min(l.TTL, 0)
+		}
 		if at := l.Object.stale.Load(); at != 0 {
 			l.TTL = min(l.TTL, 0, time.Unix(0, at).Sub(now))
 		}

@@ -43,8 +43,8 @@ func (c *Cache) Explain(k Key, request FieldReader, now time.Time) Found {
 	if t.signpost != nil {
 		f.Own.Vary = variant(t.signpost, request)
 	}
-	if t.pass != nil {
-		f.PassLeft = max(0, t.pass.Lifetime-t.pass.currentAge(now))
+	if t.pass != nil && t.pass.passes(now) {
+		f.PassLeft = t.pass.Lifetime - t.pass.currentAge(now)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()

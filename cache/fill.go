@@ -158,7 +158,7 @@ func (c *Cache) Join(ctx context.Context, want Want) *Reader {
 		}
 		// Between the look and the lock a fill may have ended: its object is put before
 		// its flight is removed, so one of the two is seen.
-		if o := c.get(key); o != nil && o != want.Look.Object && !(o.Kind == Pass && o.currentAge(c.now()) >= o.Lifetime) {
+		if o := c.get(key); o != nil && o != want.Look.Object && !(o.Kind == Pass && !o.passes(c.now())) {
 			return nil
 		}
 	}

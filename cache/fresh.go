@@ -136,6 +136,17 @@ func dateOf(h http.Header, received time.Time) time.Time {
 	return received
 }
 
+// clockSlack is how far our clock may be set back before nobody can tell any more how old a stored object is. That concerns what
+// another process has stored: a running one counts by its monotonic clock.
+const clockSlack = time.Minute
+
+// ahead reports whether the object came at a time that our clock has not reached. Its age is then unknown, so it is stale: it may be
+// validated, and stand in for an origin that fails.
+func (o *Object) ahead(now time.Time) bool { return o.Received.Sub(now) > clockSlack }
+
+// passes reports whether a Pass still holds.
+func (o *Object) passes(now time.Time) bool { return !o.ahead(now) && o.currentAge(now) < o.Lifetime }
+
 // currentAge computes current_age (RFC 9111 section 4.2.3). A clock that was set back
 // makes an object no younger than it came.
 func (o *Object) currentAge(now time.Time) time.Duration {

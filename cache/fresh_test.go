@@ -122,10 +122,25 @@ func TestFreshnessIsMonotone(t *testing.T) {
 		if was.Age < 0 || is.Age < was.Age {
 			t.Errorf("age goes from %v to %v", was.Age, is.Age)
 		}
-		if is.Fresh() && !was.Fresh() {
+		if is.Fresh() && !was.Fresh() && !o.ahead(early) {
 			t.Errorf("stale at %v, fresh at %v", early, late)
 		}
 	})
+}
+
+// A clock that was set back by more than a little makes what came later than now stale, and no older.
+func TestClockSetBack(t *testing.T) {
+	o := &Object{Received: noon, Age: 5 * time.Second, Lifetime: time.Minute, IfError: time.Hour}
+	for back, want := range map[time.Duration]time.Duration{0: 55 * time.Second, clockSlack: 55 * time.Second, clockSlack + 1: 0, 1000 * time.Hour: 0} {
+		l := Look{Object: o}.At(noon.Add(-back))
+		if l.TTL != want || l.Age != 5*time.Second || l.IfError() != (want == 0) {
+			t.Errorf("set back by %v: age %v, ttl %v, in an error's place %v", back, l.Age, l.TTL, l.IfError())
+		}
+	}
+	p := &Object{Kind: Pass, Received: noon, Lifetime: passLifetime}
+	if !p.passes(noon) || p.passes(noon.Add(-time.Hour)) || p.passes(noon.Add(passLifetime)) {
+		t.Error("a pass holds for as long as the clock was set back")
+	}
 }
 
 func TestLookWindows(t *testing.T) {

@@ -193,13 +193,14 @@ func (f *Fill) land(o *Object) {
 }
 
 // newer reports whether what is stored under o's key was asked for later than o: a slow
-// download must not replace it (RFC 9111 section 4: the most recent response counts).
+// download must not replace it (RFC 9111 section 4: the most recent response counts). What is from a time that our clock was
+// set back from since is not later.
 func (c *Cache) newer(o *Object) bool {
 	if !o.answers() {
 		return false
 	}
 	stored := c.get(o.Key)
-	return stored != nil && stored.answers() && stored.Request.After(o.Request)
+	return stored != nil && stored.answers() && stored.Request.After(o.Request) && !stored.ahead(c.now())
 }
 
 // broadcast wakes all who wait. f.mu is held.
