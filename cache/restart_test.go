@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"hither/cache"
 	"hither/cache/store"
@@ -174,5 +175,55 @@ func TestVariantsOverRestarts(t *testing.T) {
 	l.restart()
 	if en, de := l.get("/v", in("en")), l.get("/v", in("de")); en+de != "" {
 		t.Errorf("en %q, de %q", en, de)
+	}
+}
+
+// What was sliced is there after a restart with its slices, and after another version has come none of those answers.
+func TestSlicesAfterARestart(t *testing.T) {
+	folder := t.TempDir()
+	b := new(book)
+	clk := new(clock)
+	read := func(off int64) {
+		s := openTiers(t, folder, 1<<20)
+		c := cache.New(cache.Config{Store: s, Now: clk.now})
+		for range 3 { // so that it is hot, and written down
+			w, err := open(t.Context(), c, clk, b.fetch, off)
+			if err != nil {
+				t.Fatal(err)
+			}
+			v := b.version.Load()
+			if got, err := text(w, 0, bookLength); err != nil || got != bookPart(v, 0, bookLength) {
+				t.Errorf("%q, %v", got, err)
+			}
+			w.Close()
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	read(-1)
+	asked := b.asked.Load()
+	read(-1)
+	if n := b.asked.Load(); n != asked {
+		t.Errorf("after the restart the origin was asked %d times", n-asked)
+	}
+	b.version.Add(1)
+	clk.advance(61 * time.Second)
+	s := openTiers(t, folder, 1<<20)
+	c := cache.New(cache.Config{Store: s, Now: clk.now})
+	look := c.Look(key("/book"), bare(), clk.now())
+	if look.Object == nil || look.Fresh() {
+		t.Fatalf("%+v", look)
+	}
+	r := c.Join(t.Context(), cache.Want{Look: look, Request: bare(), Policy: slicing, Fetch: b.fetch})
+	h := state(t, r, cache.Sliced)
+	w := c.Walk(t.Context(), cache.Want{Request: bare(), Policy: slicing, Fetch: b.fetch}, h.Object, r)
+	if got, err := text(w, 0, bookLength); err != nil || got != bookPart(1, 0, bookLength) {
+		t.Errorf("%q, %v", got, err)
+	}
+	w.Close()
+	r.Close()
+	if err := s.Close(); err != nil {
+		t.Error(err)
 	}
 }

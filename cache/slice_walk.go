@@ -127,6 +127,7 @@ func (w *Walk) slice(index int64, solo bool) Want {
 // Range calls yield with the pieces of n bytes from offset off, as [Body.Range] does. The error is nil, the origin's, or one
 // of ErrVersion, ErrSlice and ErrBehind; or ctx's. Pieces may be read only.
 func (w *Walk) Range(off, n int64, yield func([]byte) bool) error {
+	anew := 0
 	for end := off + n; off < end; {
 		if w.fill != nil && off%w.part.layout.Slice < w.taken { // what was read of it may be gone
 			w.Close()
@@ -145,14 +146,20 @@ func (w *Walk) Range(off, n int64, yield func([]byte) bool) error {
 			more = yield(piece)
 			return more
 		}
-		before := w.given
-		if err := w.read(off-s.first, until-s.first, give); err != nil || !more {
+		before, deep := w.given, w.stored != nil && w.stored.Body.Deep()
+		err := w.read(off-s.first, until-s.first, give)
+		off += w.given - before
+		switch {
+		case !more:
+			return nil
+		case err != nil && deep && anew < walkTries: // where it lay it cannot be read any more, and what comes anew is the same
+			anew++
+			w.Close()
+		case err != nil:
 			return err
-		}
-		if w.given-before != until-off {
+		case off != until:
 			return ErrLength
 		}
-		off = until
 	}
 	return nil
 }
@@ -207,27 +214,33 @@ func (s Selection) spans(yield func(offset, length int64) bool) {
 	}
 }
 
-// Lacks reports whether a slice that the selection needs of a manifest's is not stored.
+// Lacks reports whether a slice that the selection needs of a manifest's is not stored. It looks at no more than the first 64:
+// a store may have to read something of each.
 func (c *Cache) Lacks(manifest *Object, s Selection) (lacks bool) {
+	looked := 0
 	c.eachSlice(manifest, s, func(_ int64, stored bool) bool {
+		looked++
 		lacks = !stored
-		return stored
+		return stored && looked < mostLooked
 	})
 	return lacks
 }
+
+// mostLooked: see Lacks.
+const mostLooked = 64
 
 // A Share is what of a sliced response is stored, of what a selection needs.
 type Share struct {
 	Layout
 	First, Last int64   // the slices that it needs lie among those, from 0
 	Needed      int64   // slices
-	Stored      int64   // of those; of the first 65536
+	Stored      int64   // of those; of the first 4096
 	Missing     []int64 // the first that are not, at most 16
 }
 
 // What an operator is told of a response's slices.
 const (
-	mostShared  = 1 << 16
+	mostShared  = 1 << 12
 	mostMissing = 16
 )
 

@@ -15,7 +15,7 @@ type ExplainedSlices struct {
 	First   int64   `json:"first"`  // those that the request needs lie between these two
 	Last    int64   `json:"last"`   // both are -1 where it needs none
 	Needed  int64   `json:"needed"` // with several ranges, one may count twice
-	Stored  int64   `json:"stored"` // of those needed; of the first 65536
+	Stored  int64   `json:"stored"` // of those needed; of the first 4096
 	Missing []int64 `json:"missing"`
 }
 

@@ -152,7 +152,7 @@ func (h *hunt) look(hash uint64, e entry) {
 
 // by notes that a purge means it.
 func (p *prey) by(by *cache.DeepPurge) {
-	if p.e.kind == cache.Response && p.e.flags&isUp == 0 {
+	if (p.e.kind == cache.Response || p.e.kind == cache.Manifest) && p.e.flags&isUp == 0 {
 		by.Objects++
 	}
 	if !by.Soft {
