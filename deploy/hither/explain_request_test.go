@@ -43,9 +43,9 @@ func TestPrintRequest(t *testing.T) {
 	var x node.Explanation
 	err := json.Unmarshal([]byte(`{"node":"edge-fra","pop":"fra","revision":2,"live":true,"stage":"proxy","at":"2026-01-01T00:00:05Z",
 		"asked":{"method":"GET","scheme":"https","host":"www.test","target":"/a?utm_x=1"},"site":{"name":"www","matched":"*.test"},
-		"rule":{"number":3,"path":"/a*","ttl_ms":90000,"bypass":false,"drop":["utm_*"],"sort":true,"choose":["Cookie;lang","X-Country"],"negative_ms":10000,"stale_if_error_ms":0,"set_cookie":false,"max_object_bytes":1048576},
+		"rule":{"number":3,"path":"/a*","ttl_ms":90000,"bypass":false,"drop":["utm_*"],"sort":true,"choose":["Cookie;lang","X-Country"],"negative_ms":10000,"stale_if_error_ms":0,"set_cookie":false,"max_object_bytes":1048576,"slice_bytes":0},
 		"key":{"site":"www","method_class":"GET","scheme":"","path":"/a","normalised":true,"dropped":["utm_x=1"],"vary":[{"field":"Accept-Language","counts_as":"","sent":false}],"origin_target":"/a"},
-		"stored":{"kind":"response","filling":true,"variants":[{"chosen":true,"status":200,"body_bytes":7,"etag":"\"1\"","received":"2026-01-01T00:00:00Z","age_ms":1,"ttl_ms":-1500}],"variants_total":12},
+		"stored":{"kind":"response","filling":true,"slices":{"slice_bytes":4194304,"total":2560,"first":1,"last":40,"needed":40,"stored":20,"missing":[3,4]},"variants":[{"chosen":true,"status":200,"body_bytes":7,"etag":"\"1\"","received":"2026-01-01T00:00:00Z","age_ms":1,"ttl_ms":-1500}],"variants_total":12},
 		"freshness":{"date":"2026-01-01T00:00:00Z","received":"2026-01-01T00:00:00Z","age_value_ms":2000,"age_value_at_most":true,"apparent_age_ms":3000,"response_delay_ms":10,
 			"corrected_initial_age_ms":3000,"resident_time_ms":5000,"current_age_ms":8000,"freshness_lifetime_ms":6500,"source":"expires","field":"Expires","field_value":"soon","ttl_ms":-1500,
 			"stale_while_revalidate":{"length_ms":0,"open":false,"by":"must-revalidate"},"stale_if_error":{"length_ms":60000,"open":true,"by":"site"}},
@@ -60,7 +60,7 @@ func TestPrintRequest(t *testing.T) {
 	for _, want := range []string{
 		"GET https://www.test/a?utm_x=1 at edge-fra, revision 2", "verdict  revalidate\n", `origin   us, If-None-Match: "1"`, "coding   as it came, not br: later\n",
 		"log      verdict=revalidated  when the origin says 304\n         verdict=error reason=x  when else\n", "header   Cache-Status: fra; fwd=stale …\n",
-		"site     www, by its host *.test\n", "rule     3, path /a*, ttl 1m30s, drops utm_*, sorts, chooses by Cookie;lang X-Country, negative 10s, stale_if_error 0s, set_cookie bypass, max_object 1MiB\n", "key      www GET http+https /a\n", "without utm_x=1\n", "vary     no Accept-Language\n",
+		"site     www, by its host *.test\n", "rule     3, path /a*, ttl 1m30s, drops utm_*, sorts, chooses by Cookie;lang X-Country, negative 10s, stale_if_error 0s, set_cookie bypass, max_object 1MiB, slice 0B\n", "slices   2560 of 4MiB; needed 40, from 1 to 40; stored 20; missing 3 4 …\n", "key      www GET http+https /a\n", "without utm_x=1\n", "vary     no Accept-Language\n",
 		"stored   response; 12 under the key; a request to the origin is under way\n", "this   200, 7 bytes, stale for 1.5s, came 2026-01-01T00:00:00Z\n",
 		"at most 2s", "Expires: soon − date_value (5.3)", "TTL                     -1.5s", "closed by must-revalidate (4.2.4) (RFC 5861 section 3)", "the setting of the site or its rule; open now (RFC 5861 section 4)",
 	} {

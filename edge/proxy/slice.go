@@ -107,7 +107,7 @@ func (p *Proxy) walk(x *Exchange, pl plan, s *Served, r *cache.Reader, head cach
 
 // present sends the field section of a sliced response. led tells that this is the request for which it came.
 func (p *Proxy) present(x *Exchange, s *Served, led, stored bool) {
-	x.Site, x.Status = s.site.Name, s.Status
+	x.Site, x.Status, x.key = s.site.Name, s.Status, s.Object.Key
 	h := x.w.Header()
 	s.Object.Fields.CopyTo(h)
 	x.selected(h, s.Selection, s.Object.Length())
