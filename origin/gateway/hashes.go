@@ -5,6 +5,8 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
+	"fmt"
+	"hash"
 	"io"
 	"io/fs"
 	"runtime"
@@ -44,6 +46,14 @@ const settledAfter = 2 * time.Second
 
 // remembered is the most entity-tags each of the two generations holds, of about 250 bytes each.
 const remembered = 32 << 10
+
+// Of a file above sampledAbove bytes, samples of it are hashed in place of its content, with its size and its time: to read 10 GiB for
+// the first byte takes longer than a client waits.
+const (
+	sampledAbove = 64 << 20
+	samples      = 64
+	sampleSize   = 64 << 10 // bytes of each, the first at the beginning and the last at the end
+)
 
 // hashes knows the entity-tags of files by what they contain, and computes each once. A file is known by name and
 // identity. The table is bounded by two generations: when the young one is full it becomes the old one, and what is
@@ -120,9 +130,16 @@ func (t *hashes) read(ctx context.Context, f fs.File, content io.ReadSeeker, key
 	was := key.content()
 	buf := make([]byte, 64<<10)
 	for range 3 {
-		sum := sha256.New()
-		// Only Read: a file's own WriteTo would take no buffer of ours.
-		if _, err := io.CopyBuffer(sum, struct{ io.Reader }{content}, buf); err != nil {
+		sum, weak := sha256.New(), ""
+		if was.size > sampledAbove {
+			if err := sampled(sum, content, was, buf); err != nil {
+				return "", nil, err
+			}
+			if !t.aged(was.modified) {
+				weak = "W/" // its time would not show another change, nor would samples
+			}
+		} else if _, err := io.CopyBuffer(sum, struct{ io.Reader }{content}, buf); err != nil {
+			// Only Read: a file's own WriteTo would take no buffer of ours.
 			return "", nil, err
 		}
 		if _, err := content.Seek(0, io.SeekStart); err != nil {
@@ -137,16 +154,33 @@ func (t *hashes) read(ctx context.Context, f fs.File, content io.ReadSeeker, key
 			continue
 		}
 		// 128 bits: equal tags for unequal files will not happen, and the field stays short.
-		return `"` + base64.RawURLEncoding.EncodeToString(sum.Sum(nil)[:16]) + `"`, info, nil
+		return weak + `"` + base64.RawURLEncoding.EncodeToString(sum.Sum(nil)[:16]) + `"`, info, nil
 	}
 	return "", nil, errChanging
+}
+
+// sampled hashes what stands for a large file.
+func sampled(sum hash.Hash, content io.ReadSeeker, is identity, buf []byte) error {
+	fmt.Fprint(sum, is.size, is.modified)
+	for i := range int64(samples) {
+		if _, err := content.Seek((is.size-sampleSize)*i/(samples-1), io.SeekStart); err != nil {
+			return err
+		}
+		if _, err := io.CopyBuffer(sum, io.LimitReader(content, sampleSize), buf); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // settled reports whether the file's times would show another change.
 func (t *hashes) settled(info fs.FileInfo) bool {
 	id := identify(info)
-	return t.now().UnixNano()-max(id.modified, id.status) > int64(settledAfter)
+	return t.aged(max(id.modified, id.status))
 }
+
+// aged reports whether a time of a file, in nanoseconds since 1970, would show another change.
+func (t *hashes) aged(at int64) bool { return t.now().UnixNano()-at > int64(settledAfter) }
 
 func (t *hashes) lookLocked(key fileKey) (string, bool) {
 	if tag, ok := t.young[key]; ok {
