@@ -30,8 +30,8 @@ type Config struct {
 	Patience time.Duration
 	// Now is the clock. Default time.Now.
 	Now func() time.Time
-	// Epoch is above every epoch that a Signpost in the store may have: for a store that
-	// outlives the process, its number of starts shifted by 32 bits. Else 0.
+	// Epoch is above every epoch that an object in the store may have: for a store that
+	// outlives the process, its number of starts shifted by 40 bits. Else 0.
 	Epoch uint64
 }
 

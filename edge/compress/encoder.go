@@ -3,6 +3,7 @@ package compress
 import (
 	"errors"
 	"fmt"
+	"io"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -93,8 +94,11 @@ func (e *Encoder) leave(j job, rest time.Duration) {
 	})
 }
 
-// errStopped ends a job when the encoder is closed.
-var errStopped = errors.New("compress: encoder is closed")
+var (
+	errStopped = errors.New("compress: encoder is closed")
+	// errUnread: the content was given up, its medium failed, or the encoder was closed.
+	errUnread = errors.New("compress: content could not be read")
+)
 
 // run makes o's content in a coding and stores what came of it.
 func (e *Encoder) run(o *cache.Object, c cache.Coding) Result {
@@ -103,7 +107,7 @@ func (e *Encoder) run(o *cache.Object, c cache.Coding) Result {
 	switch {
 	case errors.Is(err, ErrNoGain):
 		result = Gainless
-	case errors.Is(err, errStopped), errors.Is(err, cache.ErrBehind): // that says nothing of the content
+	case errors.Is(err, errUnread), errors.Is(err, io.ErrUnexpectedEOF): // which says nothing of the coding
 		return Dropped
 	case err != nil: // the next time it would be no better
 		result = Failed
@@ -131,9 +135,12 @@ func (e *Encoder) encode(o *cache.Object, c cache.Coding) (pieces [][]byte, err 
 	return e.with(c, size, func(yield func([]byte) bool) error {
 		err := o.Body.Range(0, size, func(piece []byte) bool { return !e.stop.Load() && yield(piece) })
 		if e.stop.Load() {
-			return errStopped
+			err = errStopped
 		}
-		return err
+		if err != nil {
+			return fmt.Errorf("%w: %w", errUnread, err)
+		}
+		return nil
 	})
 }
 
@@ -153,7 +160,7 @@ const (
 	Stored   Result = iota // made, and stored
 	Gainless               // made, hardly smaller, and remembered as that
 	Failed                 // the library failed, which is remembered
-	Dropped                // the content was replaced or purged meanwhile, or the encoder closed
+	Dropped                // the content was replaced, purged or given up meanwhile, or the encoder closed
 	Busy                   // not begun: encoding may take no more of the processor
 )
 

@@ -183,6 +183,35 @@ func TestDropped(t *testing.T) {
 	}
 }
 
+// failing is a body whose medium fails after some pieces.
+type failing int
+
+func (f failing) Range(_, _ int64, yield func([]byte) bool) error {
+	for range int(f) {
+		if !yield([]byte("hello ")) {
+			return nil
+		}
+	}
+	return errors.New("disk: checksum")
+}
+
+func (failing) Gone() bool { return false }
+
+// What cannot be read is no word about the content: a later answer tries again.
+func TestUnread(t *testing.T) {
+	b := newBench(t, 4)
+	o := b.stored("/", page)
+	broken := &cache.Object{Key: o.Key, Epoch: o.Epoch, Body: cache.NewDeepBody(failing(100), o.Body.Len())}
+	for _, c := range cache.Codings() {
+		b.Make(broken, c)
+		b.Wait()
+		b.counted(c, "dropped")
+		b.Make(o, c)
+		b.Wait()
+		b.counted(c, "stored dropped")
+	}
+}
+
 func TestClose(t *testing.T) {
 	b := newBench(t, 4)
 	begun := make(chan struct{})

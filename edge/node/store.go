@@ -11,8 +11,8 @@ import (
 // diskFolder is where, in the node's state folder, the disk tier lies.
 const diskFolder = "cache"
 
-// newStore makes what the network file asks for: nothing, memory, or memory with a disk below. epoch is above those of all
-// signposts that were stored before.
+// newStore makes what the network file asks for: nothing, memory, or memory with a disk below. epoch is above all that were
+// stored before: each content that is fetched takes one, and no process fetches a trillion.
 func (n *Node) newStore() (s cache.Store, epoch uint64, err error) {
 	size := n.edge.Cache
 	if size.Memory == 0 {
@@ -30,7 +30,7 @@ func (n *Node) newStore() (s cache.Store, epoch uint64, err error) {
 		m.Close()
 		return nil, 0, err
 	}
-	return store.NewTiered(m, d, n.o.Now), d.Run() << 32, nil
+	return store.NewTiered(m, d, n.o.Now), d.Run() << 40, nil
 }
 
 // closeStore ends the store, where there is one that needs it.
