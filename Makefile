@@ -67,8 +67,9 @@ conformance: bin/hither bin/bench ## the public cache suite (SUITE=DIR is a chec
 	@[ -n "$(SUITE)" ] || { echo 'make conformance: say where the suite is: SUITE=DIR, a checkout of https://github.com/http-tests/cache-tests with node_modules/undici'; exit 2; }
 	bin/bench conformance --suite "$(SUITE)" $(if $(UPDATE),--update)
 
-soak: ## what takes minutes, by hand: a million objects on disk, hundreds of kills
+soak: ## what takes minutes, by hand: a million objects in memory and on disk, hundreds of kills
 	HITHER_SOAK=1 $(GO) test -count 1 -timeout 30m -run "Soak|TestDamage" -v ./cache/store/disk
+	$(GO) test -count 1 -timeout 20m -v -run MemoryPerObject ./cache -args -objects 1000000
 
 image: ## the container images `hither` and `hither-bench`, for deploy/compose with HITHER_TARGET=prebuilt
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.commit=$(COMMIT)' -o bin/image/ ./deploy/hither ./bench

@@ -26,6 +26,19 @@ const (
 	mostChunk  = 64 << 10
 )
 
+// page is what Go's allocator rounds up to above 32 KiB; its multiples up to there are sizes that it has.
+const page = 8 << 10
+
+// fitting is how many of the next n bytes of a body of whole bytes go into one chunk, so that what the allocator adds to its
+// chunks is below a twentieth of a body above 32 KiB: a chunk of 33 KiB would take 40. The rest is below a page, for which it has
+// finer sizes.
+func fitting(n, whole int64) int64 {
+	if whole > 4*page && n > page && -n&(page-1) > whole/32 {
+		return n &^ (page - 1)
+	}
+	return n
+}
+
 // copyBody takes the body as it comes. It returns nil when all of it came.
 func (f *Fill) copyBody(ctx context.Context, body io.Reader) error {
 	for {
@@ -119,7 +132,7 @@ func (f *Fill) nextChunk() int64 {
 	if f.length >= 0 {
 		n = f.length - f.size
 	}
-	return min(n, mostChunk)
+	return fitting(min(n, mostChunk), f.length)
 }
 
 // reserve takes n bytes of the budget that all fills share.
@@ -252,20 +265,33 @@ func (f *Fill) grow(n int) {
 	f.broadcast()
 }
 
-// whole returns the object with its body, in chunks that waste little.
+// repack copies the last chunk of a body of whole bytes into memory that is no larger than need be.
+func repack(last chunk, whole int64) []chunk {
+	n := fitting(int64(len(last.data)), whole)
+	chunks := []chunk{{last.start, slices.Clip(bytes.Clone(last.data[:n])), last.reserved}}
+	if rest := last.data[n:]; len(rest) > 0 {
+		chunks = append(chunks, chunk{last.start + n, slices.Clip(bytes.Clone(rest)), last.reserved})
+	}
+	return chunks
+}
+
+// whole returns the object with its body, in chunks that waste little. f.mu is held.
 func (f *Fill) whole() *Object {
-	o, chunks := f.object, f.chunks
-	if n := len(chunks); n > 0 {
-		if last := &chunks[n-1]; cap(last.data)-len(last.data) > int(f.size/32) {
-			last.data = slices.Clip(bytes.Clone(last.data))
+	o := f.object
+	if n := len(f.chunks); n > 0 {
+		if last := f.chunks[n-1]; cap(last.data)-len(last.data) > int(f.size/32) {
+			f.chunks = append(f.chunks[:n-1], repack(last, f.size)...)
 		}
 	}
-	body := Body{size: f.size, large: f.c.loose.content(chunks)}
-	if body.large == nil {
-		body.chunks = make([][]byte, len(chunks))
-		for i, c := range chunks {
-			body.chunks[i] = c.data
+	var body Body
+	if large := f.c.loose.content(f.chunks); large != nil {
+		body.more = &parts{size: f.size, large: large}
+	} else {
+		chunks := make([][]byte, len(f.chunks))
+		for i, c := range f.chunks {
+			chunks[i] = c.data
 		}
+		body = NewBody(chunks...)
 	}
 	return &Object{
 		Key: o.Key, Kind: o.Kind, Status: o.Status, Fields: o.Fields, Body: body, Request: o.Request, Received: o.Received,

@@ -37,10 +37,15 @@ type Deep interface {
 }
 
 // NewDeepBody makes a Body of size bytes that are read from s. It counts nothing to its object's Size.
-func NewDeepBody(s Deep, size int64) Body { return Body{size: size, large: &content{source: s}} }
+func NewDeepBody(s Deep, size int64) Body {
+	return Body{more: &parts{size: size, large: &content{source: s}}}
+}
 
 // Deep reports whether the body is read anew for each reader.
-func (b Body) Deep() bool { return b.large != nil && b.large.source != nil }
+func (b Body) Deep() bool {
+	large := b.large()
+	return large != nil && large.source != nil
+}
 
 // TagForms yields what a store may know the object's tags by: where one of these is among a PurgeTag's, the object is meant.
 func (o *Object) TagForms(yield func(form string)) {

@@ -52,16 +52,15 @@ func (c *Cache) PutEncoded(o *Object, coding Coding, pieces [][]byte) bool {
 
 // accounted makes a body whose slow readers are accounted when no store has it any more.
 func (c *Cache) accounted(pieces [][]byte) Body {
-	b := NewBody(pieces...)
 	chunks, start := make([]chunk, len(pieces)), int64(0)
 	for i, p := range pieces {
 		chunks[i] = chunk{start: start, data: p}
 		start += int64(len(p))
 	}
-	if b.large = c.loose.content(chunks); b.large != nil {
-		b.chunks = nil
+	if large := c.loose.content(chunks); large != nil {
+		return Body{more: &parts{size: start, large: large}}
 	}
-	return b
+	return NewBody(pieces...)
 }
 
 // put stores o. What was under its key is gone with all forms of its content, unless o has the same. c.mu is held.

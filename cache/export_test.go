@@ -23,6 +23,7 @@ const (
 	MostChunk    = mostChunk
 	MostInterim  = mostInterim
 	PassLifetime = passLifetime
+	RaceEnabled  = raceEnabled
 )
 
 // PurgeStored is Purge with a fault: it forgets the fills under way, of which there must be

@@ -282,7 +282,7 @@ func (f *Fill) ask(ctx context.Context) (*http.Response, error) {
 			return nil, ErrNotModified
 		}
 		received := f.c.now()
-		if o, mine, why := f.want.Policy.refresh(stale, f.want.Request, resp.Header, f.start, received); o != nil && (o.Body.large == nil || o.Body.large.there()) {
+		if o, mine, why := f.want.Policy.refresh(stale, f.want.Request, resp.Header, f.start, received); o != nil && (o.Body.large() == nil || o.Body.large().there()) {
 			f.refreshed(o, mine, why, received)
 			return nil, nil
 		}

@@ -71,19 +71,22 @@ func (o *Object) Kill() { o.dead.Store(true) }
 // Keep tells the object that a store has it from now on; false where its body was given
 // up meanwhile, and there is nothing to keep. A store calls Drop once for each Keep, when
 // it gives up its reference: what is still being read then is accounted elsewhere.
-func (o *Object) Keep() bool { return o.Body.large == nil || o.Body.large.keep() }
+func (o *Object) Keep() bool {
+	large := o.Body.large()
+	return large == nil || large.keep()
+}
 
 // Drop: see Keep.
 func (o *Object) Drop() {
-	if o.Body.large != nil {
-		o.Body.large.drop()
+	if large := o.Body.large(); large != nil {
+		large.drop()
 	}
 }
 
 // Dead reports whether Kill was called, or the object's body can no longer be read where it lies. A store's Get treats a
 // dead object as absent.
 func (o *Object) Dead() bool {
-	return o.dead.Load() || o.Body.Deep() && o.Body.large.source.Gone()
+	return o.dead.Load() || o.Body.Deep() && o.Body.large().source.Gone()
 }
 
 // overhead is what an object costs beyond key, fields and body: the structs, map
@@ -103,23 +106,48 @@ func (o *Object) Size() int64 {
 // A Body is a response's content in chunks, shared by all readers and never copied
 // for one. The zero Body is empty.
 type Body struct {
+	only []byte // the one chunk that most bodies are: a slice of slices would cost each of them 24 bytes more
+	more *parts // in the place of only, where there are several
+}
+
+// parts are a body of several chunks.
+type parts struct {
 	chunks [][]byte // where large is nil
 	size   int64
-	large  *content // a fill's, of more than one chunk, or what lies deep
+	large  *content // a fill's, of more than mostChunk, or what lies deep
 }
 
 // NewBody makes a Body of chunks, which it keeps: the caller must not write to them
 // afterwards.
 func NewBody(chunks ...[]byte) Body {
-	b := Body{chunks: chunks}
-	for _, c := range chunks {
-		b.size += int64(len(c))
+	switch len(chunks) {
+	case 0:
+		return Body{}
+	case 1:
+		return Body{only: chunks[0]}
 	}
-	return b
+	p := &parts{chunks: chunks}
+	for _, c := range chunks {
+		p.size += int64(len(c))
+	}
+	return Body{more: p}
 }
 
 // Len is the number of bytes.
-func (b Body) Len() int64 { return b.size }
+func (b Body) Len() int64 {
+	if b.more != nil {
+		return b.more.size
+	}
+	return int64(len(b.only))
+}
+
+// large is the account's record of the body, or nil where it is too small to have one.
+func (b Body) large() *content {
+	if b.more == nil {
+		return nil
+	}
+	return b.more.large
+}
 
 // Range calls yield with the pieces of n bytes from offset off, in order, until
 // yield returns false. Pieces are views into the body: they may be read only, and of a body
@@ -128,15 +156,19 @@ func (b Body) Len() int64 { return b.size }
 // still read such ones, and from this one nothing had been taken for longest. Of a body
 // that lies deep it may also be that of its medium.
 func (b Body) Range(off, n int64, yield func([]byte) bool) error {
-	if b.large != nil {
-		if end := min(off+n, b.size); !b.Deep() {
+	if large := b.large(); large != nil {
+		if end := min(off+n, b.Len()); !b.Deep() {
 			return b.rangeLarge(off, end, yield)
 		} else if off < end {
-			return b.large.source.Range(off, end-off, yield)
+			return large.source.Range(off, end-off, yield)
 		}
 		return nil
 	}
-	for _, c := range b.chunks {
+	chunks := [][]byte{b.only}
+	if b.more != nil {
+		chunks = b.more.chunks
+	}
+	for _, c := range chunks {
 		if n <= 0 {
 			return nil
 		}
@@ -158,10 +190,11 @@ func (b Body) Range(off, n int64, yield func([]byte) bool) error {
 }
 
 func (b Body) rangeLarge(off, end int64, yield func([]byte) bool) error {
-	b.large.open(1)
-	defer b.large.close()
+	large := b.large()
+	large.open(1)
+	defer large.close()
 	for off < end {
-		piece, ok := b.large.piece(off)
+		piece, ok := large.piece(off)
 		if !ok {
 			return ErrBehind
 		}

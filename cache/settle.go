@@ -142,7 +142,7 @@ func (f *Fill) finish() {
 	if f.keep && f.reason == "" {
 		o = f.whole()
 		o.Epoch = f.c.epochs.Add(1)
-		rest = o.Body.large
+		rest = o.Body.large()
 		if f.part != nil {
 			f.c.sliced.Add(1)
 		}
