@@ -26,6 +26,8 @@ type traceTrace struct {
 	Skipped   int        `json:"broken_total"`    // lines left out
 	First     string     `json:"broken_first,omitempty"`
 	Rows      []traceRow `json:"rows"`
+
+	Verdicts []traceVerdict `json:"verdicts,omitempty"`
 }
 
 // A traceRow is one replay.
@@ -56,7 +58,8 @@ type traceStore struct {
 	Rejected     uint64 `json:"rejected_total"`
 	Promoted     uint64 `json:"promoted_total"`
 	Demoted      uint64 `json:"demoted_total"`
-	Marked       int    `json:"marked_total"` // requests that went past it, as the object was too large a moment before
+	Unproven     uint64 `json:"unproven_total"` // large objects that were not stored when they were first asked for
+	Marked       int    `json:"marked_total"`   // requests that went past it, as the object was too large a moment before
 }
 
 func newTraceDocument() *traceDocument {
@@ -90,11 +93,12 @@ func (d *traceDocument) add(t *trace.Trace, results []trace.Result) {
 				FrontObjects: s.Objects[store.Front], FrontBytes: s.Bytes[store.Front],
 				QueueObjects: s.Objects[store.Queue], QueueBytes: s.Bytes[store.Queue],
 				Evicted: s.Evicted[store.Front][store.Size] + s.Evicted[store.Queue][store.Size],
-				Offered: s.Offered, Dropped: s.Dropped, Rejected: s.Rejected, Promoted: s.Promoted, Demoted: s.Demoted, Marked: s.Marked,
+				Offered: s.Offered, Dropped: s.Dropped, Rejected: s.Rejected, Promoted: s.Promoted, Demoted: s.Demoted, Unproven: s.Unproven, Marked: s.Marked,
 			}
 		}
 		x.Rows = append(x.Rows, row)
 	}
+	x.Verdicts = x.judge()
 	d.Traces = append(d.Traces, x)
 }
 

@@ -134,9 +134,10 @@ func (t *traceTrace) table(w io.Writer) {
 			fmt.Fprintf(w, "%s of %s was not replayed: %s\n", policyWords[r.Policy], decimal(*r.Size), r.Absent)
 		}
 	}
+	t.verdicts(w)
 }
 
-// markdown is the table of all traces for a README: hits and byte hits in one cell.
+// markdown is the tables of all traces for a README: hits and byte hits in one cell, and what must hold of them.
 func (d *traceDocument) markdown() string {
 	var b strings.Builder
 	names := slices.DeleteFunc(slices.Clone(trace.Names), func(name string) bool {
@@ -168,6 +169,7 @@ func (d *traceDocument) markdown() string {
 			}
 		}
 	}
+	d.beside(&b)
 	fmt.Fprintf(&b, "\n(`bin/bench trace %s`; hither of commit %s.)\n", strings.Join(files, " "), d.Commit)
 	return b.String()
 }

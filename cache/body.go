@@ -135,10 +135,21 @@ func (f *Fill) nextChunk() int64 {
 	return fitting(min(n, mostChunk), f.length)
 }
 
+// largeShare is the part of the budget, 1/largeShare, above which a fill is a large one, and
+// which large ones leave to others: else one download from a slow origin would keep
+// everything that comes meanwhile from being stored.
+const largeShare = 8
+
+// mostFilled is the largest body that finds room in the budget.
+func (c *Cache) mostFilled() int64 { return c.filling - c.filling/largeShare }
+
 // reserve takes n bytes of the budget that all fills share.
 func (f *Fill) reserve(n int64) bool {
-	c := f.c
-	if c.held.Add(n) > c.filling {
+	c, most := f.c, f.c.filling
+	if f.held+n > most/largeShare {
+		most = c.mostFilled()
+	}
+	if c.held.Add(n) > most {
 		c.held.Add(-n)
 		c.short.Store(int64(time.Since(c.began)) | 1) // not 0
 		return false

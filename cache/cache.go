@@ -20,10 +20,13 @@ type Config struct {
 	Store Store // where objects lie; required
 	// Filling bounds the bytes that all fills in flight hold together, for their readers
 	// as well as to be stored; a fill that finds no room goes on without being stored,
-	// two chunks of 64 KiB at a time. It also bounds, apart from those, the bytes of bodies
-	// that are still being read while no store has them any more: above it they are cut
-	// off, first what nobody has read from for longest. Default 64 MiB.
+	// two chunks of 64 KiB at a time. One that holds more than an eighth of it leaves the last
+	// eighth to others: no body is stored that is above seven eighths. Default 64 MiB.
 	Filling int64
+	// Loose bounds, apart from those, the bytes of bodies that are still being read while no
+	// store has them any more: above it they are cut off, first what nobody has read from
+	// for longest, but never the last one. Default: as Filling.
+	Loose int64
 	// Patience is how long in all the readers of a body that is not kept wait for ones
 	// slower than themselves, before those are cut off, and how long a reader may take
 	// nothing while it holds what another fill found no room for. Default 10 s.
@@ -81,7 +84,10 @@ func New(cfg Config) *Cache {
 	if c.filling == 0 {
 		c.filling = 64 << 20
 	}
-	c.loose = loose{limit: c.filling, table: make(map[*content]struct{})}
+	if cfg.Loose == 0 {
+		cfg.Loose = c.filling
+	}
+	c.loose = loose{limit: cfg.Loose, table: make(map[*content]struct{})}
 	if c.epochs.Store(cfg.Epoch); cfg.Epoch == 0 {
 		// What a store still has from another process must not meet its own epoch again.
 		c.epochs.Store(rand.Uint64N(1 << 56))

@@ -303,7 +303,13 @@ func standsIn(status int) bool {
 // tooLarge reports whether a body of this length is above the limits; an unknown
 // length is judged as it grows.
 func (f *Fill) tooLarge(o *Object, length int64) bool {
-	return o.Size()+length > f.c.store.MaxObject() || length > f.c.filling || f.want.Policy.MaxObject > 0 && length > f.want.Policy.MaxObject
+	return o.Size()+length > f.c.store.MaxObject() || length > f.c.mostFilled() || f.want.Policy.MaxObject > 0 && length > f.want.Policy.MaxObject
+}
+
+// admitted asks the store whether it wants a body of this length; one of unknown length it takes as it comes.
+func (f *Fill) admitted(o *Object, length int64) bool {
+	a, ok := f.c.store.(Admitter)
+	return !ok || length < 0 || a.Admits(o.Key, o.Size()+length)
 }
 
 // unframed reports whether the body ends where its connection does (RFC 9112 section

@@ -13,7 +13,7 @@ type loose struct {
 	limit int64
 
 	mu    sync.Mutex // guards what follows and the contents' own
-	held  int64      // never above limit while mu is free
+	held  int64      // above limit only by a single body, while mu is free
 	table map[*content]struct{}
 }
 
@@ -115,8 +115,8 @@ func pieceAt(chunks []chunk, off int64) []byte {
 }
 
 // settle enters c or takes it out, and cuts off what nobody has read from for longest
-// until the rest fits: its readers get ErrBehind, and hold no more than the piece that
-// each is writing. l.mu is held.
+// until the rest fits or is a single one: its readers get ErrBehind, and hold no more than the
+// piece that each is writing. l.mu is held.
 func (l *loose) settle(c *content) {
 	_, in := l.table[c]
 	is := c.stores == 0 && c.readers > 0 && c.chunks != nil
@@ -128,7 +128,7 @@ func (l *loose) settle(c *content) {
 		delete(l.table, c)
 		l.held -= c.cost
 	}
-	for l.held > l.limit {
+	for l.held > l.limit && len(l.table) > 1 {
 		var last *content
 		for other := range l.table {
 			if last == nil || other.read.Before(last.read) {

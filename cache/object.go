@@ -207,6 +207,13 @@ func (b Body) rangeLarge(off, end int64, yield func([]byte) bool) error {
 	return nil
 }
 
+// An Admitter is a [Store] that takes a large object in only where it is worth those that would have to go for it.
+type Admitter interface {
+	// Admits reports whether a response of this size, under a key that nothing is stored under, should be stored now. It is
+	// asked once for each fill, before the body comes; a no is remembered, so that the next one for the key gets a yes.
+	Admits(k Key, size int64) bool
+}
+
 // A Store keeps objects in some medium and some number of bytes. All methods may be
 // called concurrently. A store may forget any object at any time; it must never
 // return one for a key other than its own, nor one that was deleted or replaced

@@ -19,8 +19,14 @@ func (f *Fill) stream(o *Object, resp *http.Response, why Reason, received time.
 		o.Key = o.Key.Primary()
 	}
 	f.meet(o)
+	keep := why != "" || f.admitted(o, resp.ContentLength)
+	if !keep {
+		why = ReasonTooLarge
+		f.land(nil) // whoever comes from now on leads a fill of its own
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.keep = keep
 	f.state, f.object, f.mine, f.reason, f.wait = Streaming, o, o.own(resp.Header), why, received.Sub(f.start)
 	f.length = resp.ContentLength
 	f.broadcast()

@@ -33,7 +33,7 @@ const wholeSlices = 4
 // SliceSize is the size of the slices that a site's large responses are stored in, in bytes; 0 = they are not. It is that of
 // the policy, halved until slices are small beside what the store takes and beside what all fills may hold.
 func (c *Cache) SliceSize(p Policy) int64 {
-	size, most := p.Slice, min(c.store.MaxObject()/4, c.filling/8)
+	size, most := p.Slice, min(c.store.MaxObject()/32, c.filling/8)
 	for size > most && size/2 >= leastSlice {
 		size /= 2
 	}

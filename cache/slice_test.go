@@ -76,10 +76,10 @@ func (s tight) MaxObject() int64 { return s.max }
 func TestSliceSize(t *testing.T) {
 	for _, test := range []struct{ slice, max, filling, want int64 }{
 		{4 << 20, 1 << 30, 1 << 30, 4 << 20},
-		{4 << 20, 2 << 20, 1 << 30, 512 << 10},  // a memory of 16 MiB
-		{4 << 20, 1 << 30, 4 << 20, 512 << 10},  // which lets fills have a quarter
-		{4 << 20, 200 << 10, 1 << 30, 0},        // there is no room even for 64 KiB
-		{4 << 20, 256 << 10, 1 << 30, 64 << 10}, // but just for them
+		{4 << 20, 16 << 20, 1 << 30, 512 << 10}, // a memory of 16 MiB
+		{4 << 20, 1 << 30, 4 << 20, 512 << 10},  // fills that may have a quarter of that
+		{4 << 20, 1600 << 10, 1 << 30, 0},       // there is no room even for 64 KiB
+		{4 << 20, 2 << 20, 1 << 30, 64 << 10},   // but just for them
 		{10, 1 << 20, 1 << 20, 10},
 		{0, 1 << 30, 1 << 30, 0},
 		{4 << 20, 0, 1 << 30, 0}, // nothing is stored at all

@@ -141,7 +141,7 @@ func TestManyClientsOfOneSlice(t *testing.T) {
 // A client that came first and reads nothing holds nobody back.
 func TestSlowFirstReaderOfASlice(t *testing.T) {
 	clk := new(clock)
-	c := cache.New(cache.Config{Store: newTable(64 << 20), Now: clk.now})
+	c := cache.New(cache.Config{Store: newTable(128 << 20), Now: clk.now})
 	const size = 4 << 20 // more than a window
 	policy := cache.Policy{Slice: size}
 	fetch := func(context.Context, http.Header, func(int, http.Header)) (*http.Response, error) {

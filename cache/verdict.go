@@ -66,7 +66,7 @@ const (
 	ReasonSetCookie     Reason = "set-cookie"     // the site's setting
 	ReasonVaryStar      Reason = "vary-star"      // section 4.1
 	ReasonRange         Reason = "range"          // a part was asked for, or sent
-	ReasonTooLarge      Reason = "too-large"      // above the site's or the store's limit
+	ReasonTooLarge      Reason = "too-large"      // above the site's or the store's limit, or not yet worth the room it takes in a full store
 	ReasonRule          Reason = "rule"           // the site's rule says bypass
 	ReasonOriginError   Reason = "origin-error"   // the origin answered 5xx
 	ReasonHitForMiss    Reason = "hit-for-miss"   // the last response could not be reused

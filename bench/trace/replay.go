@@ -21,7 +21,7 @@ var Names = []string{Store, "fifo", "lru", "s3fifo", "wtinylfu", Infinite}
 
 // StoreLimit is the largest object that the store takes, as a share of its size (cache/store). What it accounts an object with
 // beside the body counts as well.
-const StoreLimit = 1.0 / 8
+const StoreLimit = 1.0
 
 // storeShare is what a store takes beside its objects at the most, 1/storeShare of its size (cache/store).
 const storeShare = 150

@@ -26,9 +26,6 @@ type edge struct {
 	marked int   // of which a marker sent past the store
 }
 
-// filling is the part of the store's size, 1/filling, that fills in flight may hold (edge/node).
-const filling = 4
-
 // newEdge makes an empty one.
 func newEdge(t *Trace, size int64) (*edge, error) {
 	memory, err := store.NewMemory(size)
@@ -37,7 +34,7 @@ func newEdge(t *Trace, size int64) (*edge, error) {
 	}
 	// An instant of no meaning: the time of a trace counts from its first request.
 	e := &edge{t: t, memory: memory, size: size, now: time.Date(2026, time.January, 1, 0, 0, 0, 0, time.UTC)}
-	e.cache = cache.New(cache.Config{Store: memory, Filling: size / filling, Now: func() time.Time { return e.now }})
+	e.cache = cache.New(cache.Config{Store: memory, Filling: size + size/7 + 1, Loose: size / 4, Now: func() time.Time { return e.now }})
 	// What an origin says of a file that it has no other word about; it stays fresh for longer than any trace.
 	e.origin = http.Header{
 		"Cache-Control": {fmt.Sprintf("max-age=%d", int64(1)<<31)}, "Content-Type": {"application/octet-stream"},
@@ -94,7 +91,7 @@ func (e *edge) fill(ctx context.Context, look cache.Look, size int64) error {
 	case head.State == cache.Alone && head.Reason == cache.ReasonTooLarge:
 		e.large++ // an edge passes it on, and has marked the key by now
 		return nil
-	case head.State != cache.Streaming || !head.Stored:
+	case head.State != cache.Streaming || !head.Stored && head.Reason != cache.ReasonTooLarge:
 		return fmt.Errorf("a fill came to state %d (%s): %w", head.State, head.Reason, head.Err)
 	}
 	// The last piece comes before the object is stored, io.EOF after.

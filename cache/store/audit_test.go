@@ -33,7 +33,7 @@ func audit(m *Memory) error {
 			}
 		}
 	}
-	for _, l := range []*list{&m.queue.small, &m.queue.main} {
+	for _, l := range []*list{&m.queue.small, &m.queue.main, &m.inFront} {
 		var n int64
 		for e := l.root.next; e != &l.root; e = e.next {
 			n += e.size
@@ -45,9 +45,9 @@ func audit(m *Memory) error {
 			return fmt.Errorf("list %d has %d bytes, its account says %d", l.place, n, l.bytes)
 		}
 	}
-	if front := m.frontBytes.Load(); bytes[Front] != front || objects[Front] != m.frontObjects || front > m.frontMax {
+	if front := m.frontBytes.Load(); bytes[Front] != front || objects[Front] != m.inFront.objects || front > m.frontMax {
 		return fmt.Errorf("front: %d objects, %d bytes; accounts %d, %d; at most %d",
-			objects[Front], bytes[Front], m.frontObjects, front, m.frontMax)
+			objects[Front], bytes[Front], m.inFront.objects, front, m.frontMax)
 	}
 	if bytes[Queue] != m.queue.bytes() || objects[Queue] != m.queue.objects() {
 		return fmt.Errorf("queue: %d objects, %d bytes; accounts %d, %d",

@@ -25,13 +25,14 @@ func (m *Memory) enter(o *cache.Object) (x *cache.Object, in bool) {
 		}
 		stale = m.remove(old, Killed)
 	}
-	if m.closed || size > m.maxObject || o.Dead() || !o.Keep() {
+	if m.closed || size > m.size || o.Dead() || !o.Keep() {
 		return o, false
 	}
+	proven := m.queue.ghost.take(h)
 	stale = append(stale, m.room(size)...)
 	e := newEntry(h, o, size)
 	m.table.swap(e, nil)
-	m.queue.push(e)
+	m.queue.push(e, proven)
 	return o, true
 }
 

@@ -92,7 +92,7 @@ func TestOverhead(t *testing.T) {
 	}
 	accounted := object(key(""), 0).Size() - int64(key("").Len())
 	for _, tier := range []Tier{Queue, Front} {
-		m := open(t, 16*n*accounted, cache.Key.Hash)
+		m := open(t, 2*frontShare*n*accounted, cache.Key.Hash)
 		before := heap()
 		for _, k := range keys {
 			m.Put(&cache.Object{Key: k})

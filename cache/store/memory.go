@@ -16,10 +16,9 @@ import (
 //
 // All methods may be called concurrently, but Close.
 type Memory struct {
-	size      int64
-	maxObject int64
-	frontMax  int64
-	hash      func(cache.Key) uint64 // Key.Hash but in tests of collisions
+	size     int64
+	frontMax int64
+	hash     func(cache.Key) uint64 // Key.Hash but in tests of collisions
 
 	table *table
 	front *front
@@ -31,14 +30,17 @@ type Memory struct {
 
 	// mu is never held while the front is called: the front's goroutine takes it in
 	// letGo, and a full buffer of the front waits for that goroutine.
-	mu           sync.Mutex
-	closed       bool
-	queue        *queue
-	frontObjects int
-	counts       counts
+	mu      sync.Mutex
+	closed  bool
+	queue   *queue
+	inFront list // what is in the front, in the order in which it came there
+	counts  counts
 }
 
-var _ cache.Store = (*Memory)(nil)
+var (
+	_ cache.Store    = (*Memory)(nil)
+	_ cache.Admitter = (*Memory)(nil)
+)
 
 // NewMemory makes a store for objects of size bytes in all, at least 128 KiB. Apart
 // from the objects it takes about 0.3 MiB and 0.4 % of size.
@@ -51,20 +53,32 @@ func newMemory(size int64, hash func(cache.Key) uint64) (*Memory, error) {
 		return nil, fmt.Errorf("store: make a memory store of %d bytes: the least is %d", size, minSize)
 	}
 	m := &Memory{
-		size:      size,
-		maxObject: size / objectShare,
-		frontMax:  size / frontShare,
-		hash:      hash,
-		table:     newTable(),
-		queue:     newQueue(size / smallShare),
+		size:     size,
+		frontMax: size / frontShare,
+		hash:     hash,
+		table:    newTable(),
+		queue:    newQueue(size),
 	}
+	m.inFront.init(inFront)
 	var err error
 	m.front, err = newFront(m.frontMax, m.letGo)
 	return m, err
 }
 
-// MaxObject is an eighth of the store's size.
-func (m *Memory) MaxObject() int64 { return m.maxObject }
+// MaxObject is the store's size. What is large must be asked for twice: see Admits.
+func (m *Memory) MaxObject() int64 { return m.size }
+
+// Admits reports whether an object of this size is worth those that would have to go for it: see queue.admits.
+func (m *Memory) Admits(k cache.Key, size int64) bool {
+	h := m.hash(k)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.table.get(h, k) != nil || m.queue.admits(h, size, m.size-m.used(), m.inFront.objects) {
+		return true
+	}
+	m.counts.unproven++
+	return false
+}
 
 // Get returns the live object under exactly k, or nil. A hit allocates nothing; in the
 // front it takes no lock of the queue's, in the queue it takes one for reading.
@@ -142,7 +156,7 @@ func (m *Memory) Put(o *cache.Object) {
 	case m.closed, o.Dead(), old != nil && old.obj.Load() == o:
 		m.mu.Unlock()
 		return
-	case size > m.maxObject:
+	case size > m.size:
 		m.counts.refused++
 		var stale []uint64
 		if old != nil {
@@ -161,13 +175,15 @@ func (m *Memory) Put(o *cache.Object) {
 		old.obj.Load().Kill()
 		m.leave(old, Replaced)
 	}
+	// Before room is made: for a large object so much is evicted that its own hash would be forgotten.
+	proven := m.queue.ghost.take(h)
 	stale := m.room(size)
 	e := newEntry(h, o, size)
 	m.table.swap(e, old)
 	if old != nil {
 		stale = m.drop(old, stale)
 	}
-	m.queue.push(e)
+	m.queue.push(e, proven)
 	m.mu.Unlock()
 	m.forget(stale)
 }

@@ -73,7 +73,7 @@ func plug(t *testing.T, m *Memory) (unplug func()) {
 // loses nothing, neither at the time nor later.
 func TestBurstLosesNothing(t *testing.T) {
 	const n, buffer = 50_000, 32 << 10
-	m := open(t, 4*n*2048, cache.Key.Hash) // even the front has room for all
+	m := open(t, frontShare*n*2048, cache.Key.Hash) // even the front has room for all
 	unplug := plug(t, m)
 	objects := make([]*cache.Object, n)
 	for i := range objects {

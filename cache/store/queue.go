@@ -54,11 +54,13 @@ func (l *list) oldest() *entry {
 type queue struct {
 	small, main list
 	smallMax    int64 // above it the small list is evicted from first
+	largeMax    int64 // what is larger must be proven: see admits
 	ghost       *ghost
 }
 
-func newQueue(smallMax int64) *queue {
-	q := &queue{smallMax: smallMax, ghost: newGhost()}
+// newQueue makes one for a store of size bytes.
+func newQueue(size int64) *queue {
+	q := &queue{smallMax: size / smallShare, largeMax: size - size/largeShare, ghost: newGhost()}
 	q.small.init(inSmall)
 	q.main.init(inMain)
 	return q
@@ -67,9 +69,20 @@ func newQueue(smallMax int64) *queue {
 func (q *queue) bytes() int64 { return q.small.bytes + q.main.bytes }
 func (q *queue) objects() int { return q.small.objects + q.main.objects }
 
-// push takes in a new entry.
-func (q *queue) push(e *entry) {
-	if q.ghost.take(e.hash) {
+// admits reports whether a new object of this size may have the room of others. What is larger than largeMax, and than the free
+// bytes, must have been asked for before: else one response that is asked for once would throw out most of what many are
+// asked for. It is remembered like what the small list evicts. objects is how many the front has.
+func (q *queue) admits(hash uint64, size, free int64, objects int) bool {
+	if size <= max(q.largeMax, free) || q.ghost.has(hash) {
+		return true
+	}
+	q.ghost.add(hash, objects+q.objects())
+	return false
+}
+
+// push takes in a new entry. One is proven that was remembered.
+func (q *queue) push(e *entry, proven bool) {
+	if proven {
 		q.main.push(e)
 		return
 	}
@@ -124,6 +137,9 @@ func (q *queue) evict(objects int) *entry {
 			e.freq.CompareAndSwap(n, left)
 			q.main.push(e)
 			continue
+		}
+		if e.size > q.largeMax { // else it would have to be asked for twice again: see admits
+			q.ghost.add(e.hash, objects)
 		}
 		return e
 	}

@@ -29,6 +29,42 @@ func TestScanLeavesHotObjects(t *testing.T) {
 	}
 }
 
+// In a full store what leaves less than a quarter to others must be asked for twice; the second time it is proven. With room, or
+// below that size, once is enough.
+func TestLargeObjectsAreProvenFirst(t *testing.T) {
+	m := open(t, mib, cache.Key.Hash)
+	large, small := key("/large"), key("/small")
+	if !m.Admits(large, m.MaxObject()) {
+		t.Error("refused in an empty store")
+	}
+	for i := range 1000 {
+		m.Put(object(key(fmt.Sprint("/", i)), 1000))
+	}
+	before := m.Stats()
+	const most = mib - mib/largeShare
+	if m.Admits(large, most+1) || !m.Admits(small, most) {
+		t.Error("a full store takes what is too large, or not what is small")
+	}
+	if s := m.Stats(); s.Unproven != 1 || s.Objects != before.Objects {
+		t.Errorf("%d objects were not admitted, %v are there of %v", s.Unproven, s.Objects, before.Objects)
+	}
+	if !m.Admits(large, most+1) {
+		t.Error("refused the second time")
+	}
+	o := object(large, most)
+	m.Put(o)
+	hit(t, m, o, 1)
+	if placeOf(m, large) != inMain {
+		t.Error("what was asked for twice is not proven")
+	}
+	if !m.Admits(large, most+1) {
+		t.Error("refused in the place of itself")
+	}
+	if err := audit(m); err != nil {
+		t.Error(err)
+	}
+}
+
 // Who returns while it is remembered starts in the main list; who was forgotten does not.
 func TestGhost(t *testing.T) {
 	m := open(t, mib, cache.Key.Hash)

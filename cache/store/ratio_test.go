@@ -83,7 +83,7 @@ func TestHitRatio(t *testing.T) {
 		return got
 	}
 	none := withShare(1000)
-	withShare(8)
+	withShare(4)
 	withShare(2)
 	if got := withShare(frontShare); got < lru+1 || got < none-0.5 {
 		t.Errorf("hit ratio %.2f %%; want above %.2f %% (LRU) and about %.2f %% (hardly a front)", got, lru, none)

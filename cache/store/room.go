@@ -7,12 +7,16 @@ package store
 // used is the sum of the sizes of all objects stored.
 func (m *Memory) used() int64 { return m.queue.bytes() + m.frontBytes.Load() }
 
-// room evicts until size more bytes fit. It ends: what is in the front and an object of
-// MaxObject always fit together, and all else can be evicted.
+// room evicts until size more bytes fit, from the front only what is there when the queue is empty: for an object that takes
+// nearly all of the store.
 func (m *Memory) room(size int64) (stale []uint64) {
 	for m.used()+size > m.size {
-		e := m.queue.evict(m.queue.objects() + m.frontObjects)
-		m.counts.count(Queue, reasonFor(e))
+		e, tier := m.queue.evict(m.queue.objects()+m.inFront.objects), Queue
+		if e == nil {
+			e, tier = m.inFront.oldest(), Front
+			m.leaveFront(e)
+		}
+		m.counts.count(tier, reasonFor(e))
 		m.sink(e)
 		m.table.remove(e)
 		stale = m.drop(e, stale)
@@ -57,16 +61,14 @@ func (m *Memory) drop(e *entry, stale []uint64) []uint64 {
 }
 
 func (m *Memory) enterFront(e *entry) {
-	e.place = inFront
+	m.inFront.push(e)
 	e.front.Store(true)
-	m.frontObjects++
 	m.frontBytes.Add(e.size)
 }
 
 func (m *Memory) leaveFront(e *entry) {
-	e.place = nowhere
+	m.inFront.unlink(e)
 	e.front.Store(false)
-	m.frontObjects--
 	m.frontBytes.Add(-e.size)
 }
 

@@ -30,7 +30,7 @@ func (r Reason) String() string {
 type counts struct {
 	evicted           [numTiers][numReasons]uint64
 	promoted, demoted uint64
-	refused           uint64
+	refused, unproven uint64
 }
 
 func (c *counts) count(t Tier, r Reason) { c.evicted[t][r]++ }
@@ -42,7 +42,8 @@ type Stats struct {
 	Bytes   [numTiers]int64              // by Tier; the sum never exceeds the store's size
 	Evicted [numTiers][numReasons]uint64 // by Tier and Reason
 
-	Refused uint64 // objects put that were larger than MaxObject
+	Refused  uint64 // objects put that were larger than MaxObject
+	Unproven uint64 // times that Admits said no
 
 	Offered  uint64 // objects offered to the front,
 	Dropped  uint64 // of which it dropped at once because its buffer was full,
@@ -58,10 +59,11 @@ func (m *Memory) Stats() Stats {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return Stats{
-		Objects:  [numTiers]int{Front: m.frontObjects, Queue: m.queue.objects()},
+		Objects:  [numTiers]int{Front: m.inFront.objects, Queue: m.queue.objects()},
 		Bytes:    [numTiers]int64{Front: m.frontBytes.Load(), Queue: m.queue.bytes()},
 		Evicted:  m.counts.evicted,
 		Refused:  m.counts.refused,
+		Unproven: m.counts.unproven,
 		Offered:  m.front.offered.Load(),
 		Dropped:  m.front.dropped.Load(),
 		Rejected: m.front.rejected.Load(),

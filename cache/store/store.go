@@ -6,21 +6,20 @@ package store
 // apart: bytes that the front does not use are the queue's.
 const (
 	// frontShare is the largest part of the size, 1/frontShare, that objects may
-	// hold in the front. The queue cannot take bytes back from there, so the front
-	// must leave the queue enough to be worth its name; TestHitRatio shows what
-	// other shares do to the hit ratio.
-	frontShare = 4
+	// hold in the front. The queue takes bytes back from there only for the largest objects, so the front
+	// must leave the queue enough to be worth its name; TestHitRatio shows what other
+	// shares do to the hit ratio.
+	frontShare = 16
 
 	// smallShare is the part of the size, 1/smallShare, above which new objects are
-	// evicted before proven ones. The S3-FIFO paper has 10 % (Yang et al., SOSP 2023, section
-	// 4) and counts objects; of bytes, large objects fill that much before the second request for
-	// a small one comes.
-	smallShare = 5
+	// evicted before proven ones: the S3-FIFO paper's 10 % (Yang et al., SOSP 2023, section
+	// 4), here of bytes.
+	smallShare = 10
 
-	// objectShare: an object larger than 1/objectShare of the size is refused, so
-	// that a single response empties at most an eighth of the cache, and so that
-	// front and object together always fit (1/4 + 1/8 < 1).
-	objectShare = 8
+	// largeShare is the part of the size, 1/largeShare, that a single response leaves to others unless it
+	// was asked for before. A larger part costs byte hits, as the second request for each object
+	// above it is a miss too (`bench trace`).
+	largeShare = 4
 )
 
 // frontObject is the largest Size that is offered to the front. Up to about two
@@ -29,6 +28,6 @@ const (
 // size: one large object would push out dozens of small ones.
 const frontObject = 32 << 10
 
-// minSize is the smallest size a Memory is made with: below it the largest object
-// allowed would not hold an ordinary page.
+// minSize is the smallest size a Memory is made with: below it the front would not hold
+// a single ordinary page.
 const minSize = 128 << 10

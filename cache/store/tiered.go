@@ -82,6 +82,9 @@ func (t *Tiered) Delete(k cache.Key) (ok bool) {
 // MaxObject is that of memory, where everything begins. What is larger than a segment of the disk stays in memory.
 func (t *Tiered) MaxObject() int64 { return t.memory.MaxObject() }
 
+// Admits is memory's: what it refuses the first time, the disk does not see.
+func (t *Tiered) Admits(k cache.Key, size int64) bool { return t.memory.Admits(k, size) }
+
 // Peek is Get that is no hit; what lies on disk alone stays there.
 func (t *Tiered) Peek(k cache.Key) *cache.Object {
 	if o := t.memory.Peek(k); o != nil {

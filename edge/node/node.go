@@ -88,7 +88,9 @@ func New(o Options) (_ *Node, err error) {
 	if n.store, epoch, err = n.newStore(); err != nil {
 		return nil, err
 	}
-	n.cache = cache.New(cache.Config{Store: n.store, Filling: int64(n.edge.Cache.Memory) / 4, Now: o.Now, Epoch: epoch})
+	// A fill may be as large as the store: it may take seven eighths of Filling. What slow clients alone keep alive gets a quarter.
+	memory := int64(n.edge.Cache.Memory)
+	n.cache = cache.New(cache.Config{Store: n.store, Filling: memory + memory/7 + 1, Loose: memory / 4, Now: o.Now, Epoch: epoch})
 	n.pools, err = n.makePools(o.Network, nil)
 	if err != nil {
 		return nil, err
