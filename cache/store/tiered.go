@@ -28,9 +28,10 @@ var (
 )
 
 const (
-	// saveEvery is how often what is hot in memory is written down, and how old an object is then at least: who crashes
-	// loses no more, and what is replaced every few seconds is never written.
-	saveEvery = time.Minute
+	// saveEvery is how often what is hot in memory is written down, and saveAge how old an object is then at least: a crash
+	// loses what is younger than both together, and what is replaced every few seconds is never written.
+	saveEvery = 20 * time.Second
+	saveAge   = 30 * time.Second
 	// saveLast is how long Close waits for the rest.
 	saveLast = 5 * time.Second
 	// mostUnder bounds the objects that are read for Under.
@@ -144,7 +145,7 @@ func (t *Tiered) saver() {
 	for {
 		select {
 		case <-tick.C:
-			t.save(saveEvery, func(o *cache.Object) bool { return t.disk.Save(o, t.has) })
+			t.save(saveAge, func(o *cache.Object) bool { return t.disk.Save(o, t.has) })
 		case <-t.stop:
 			return
 		}

@@ -43,9 +43,9 @@ type Config struct {
 // MinSize is the smallest size of a Store.
 const MinSize = 16 << 20
 
-// segmentSize is a 64th of the size, so that what is evicted at a time is little of it, and between 1 MiB and 1 GiB, so that
-// even 64 TiB are files that a process may have open.
-func segmentSize(size int64) int64 { return min(max(size/64, 1<<20), 1<<30) }
+// segmentSize is a 64th of the size, so that what is evicted at a time is little of it; where that is little, up to a 16th or 40 MiB,
+// for an object is not larger than a segment, and an edge's memory has such of 32 MiB; and at most 1 GiB.
+func segmentSize(size int64) int64 { return min(max(size/64, min(size/16, 40<<20)), 1<<30) }
 
 const (
 	// upBody is the largest body that is read at once, and moves up whole. A larger one is read from its file for each
