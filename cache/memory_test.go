@@ -119,7 +119,10 @@ func TestMemoryPerObject(t *testing.T) {
 		t.Fatalf("a key of %d bytes", n)
 	}
 	const accounted = 2 << 10 // more than any is accounted with
-	n := *objects
+	n, most := *objects, float64(mostPerObject)
+	if n < 1_000_000 {
+		most *= 1.05 // few of them fill the tables, which grow by doubling, less well
+	}
 	for name, c := range map[string]struct {
 		size  int64
 		again int
@@ -129,8 +132,8 @@ func TestMemoryPerObject(t *testing.T) {
 		"with evictions":  {int64(n) * accounted / 4, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if each := measure(t, c.size, 1<<10, true, n, c.again, nil); each > mostPerObject || each < mostPerObject/2 {
-				t.Errorf("%.0f bytes each beyond the body, want at most %d", each, mostPerObject)
+			if each := measure(t, c.size, 1<<10, true, n, c.again, nil); each > most || each < most/2 {
+				t.Errorf("%.0f bytes each beyond the body, want at most %.0f", each, most)
 			}
 		})
 	}

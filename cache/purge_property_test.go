@@ -360,10 +360,13 @@ func TestPurgeStorm(t *testing.T) {
 func TestPurgeStormTiered(t *testing.T) {
 	s := openTiers(t, t.TempDir(), 128<<10)
 	defer s.Close()
-	purgeStorm(t, s)
-	if st := s.Disk().Stats(); st.Written == 0 || st.Hits == 0 {
-		t.Errorf("nothing moved: %+v", st)
+	for range 5 { // where the disk gets no time, purges are faster
+		purgeStorm(t, s)
+		if st := s.Disk().Stats(); st.Written > 0 && st.Hits > 0 {
+			return
+		}
 	}
+	t.Errorf("nothing moved: %+v", s.Disk().Stats())
 }
 
 func purgeStorm(t *testing.T, m cache.Store) {

@@ -106,6 +106,9 @@ func (c *Clients) load(ctx context.Context, s *peers.WebServer, one Case, d time
 		Bytes: run.Bytes / max(run.InTime, 1) * run.Answered,
 		P50:   quantile(run, 50), P99: quantile(run, 99), P999: quantile(run, 99.9),
 	}
+	if run.InTime == 0 {
+		web.Answered = 0 // none by which to tell
+	}
 	if run.First != nil {
 		return web, fmt.Errorf("%d of %d requests failed, the first so: %w", web.Failed, run.Requests, run.First)
 	}
