@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -120,7 +121,7 @@ func TestEncodedVersions(t *testing.T) {
 				}
 				mu.Unlock()
 				if !changes && n%100 == 0 {
-					time.Sleep(time.Millisecond)
+					runtime.Gosched()
 				}
 				if n%70 == 50 && changes {
 					p.cache.Purge(cache.Purge{Kind: cache.PurgeAll, Soft: n%140 == 50})
