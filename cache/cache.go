@@ -56,6 +56,7 @@ type Cache struct {
 	sliced    atomic.Uint64
 	differed  atomic.Uint64
 
+	chosen     atomic.Bool              // something was stored whose key has more than its target: see Policy.Choose
 	sequence   atomic.Uint64            // of the newest purge; changed under mu
 	orders     atomic.Pointer[[]*order] // purges that are being carried out; nil = none; changed under mu
 	sweeping   sync.Mutex               // held while the store is gone through for orders; before mu

@@ -15,8 +15,6 @@ type Sweeper interface {
 	// strike reports whether the purges take an object, and marks it where one makes it stale; with count it is counted. It is asked about whatever moves
 	// meanwhile, may be called concurrently, and does not call the store.
 	Sweep(purges []*DeepPurge, strike func(o *Object, count bool) (gone bool), yield func(*Object) bool)
-	// Mark marks stale what lies deep under exactly k, as Sweep does.
-	Mark(k Key, at time.Time)
 	// Sync returns when all that was deleted and marked stays so even if the machine stops.
 	Sync()
 }

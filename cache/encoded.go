@@ -1,6 +1,9 @@
 package cache
 
-import "strconv"
+import (
+	"strconv"
+	"strings"
+)
 
 // This file keeps the content of a stored response in other content codings than the one in which it came (RFC 9110 section
 // 8.4). Such a form is an object of its own and is evicted as one. Its key is made of the response's, the coding, and the
@@ -43,7 +46,7 @@ func (c *Cache) PutEncoded(o *Object, coding Coding, pieces [][]byte) bool {
 	if o.Epoch == 0 || now == nil || now.Kind != Response || now.Epoch != o.Epoch {
 		return false
 	}
-	c.store.Put(&Object{
+	c.enter(&Object{
 		Key: o.encodedKey(coding), Kind: Encoded, Body: c.accounted(pieces), Request: now.Request, Received: now.Received,
 		Epoch: o.Epoch, sequence: now.sequence,
 	})
@@ -63,10 +66,18 @@ func (c *Cache) accounted(pieces [][]byte) Body {
 	return NewBody(pieces...)
 }
 
+// enter puts o into the store.
+func (c *Cache) enter(o *Object) {
+	if strings.Contains(o.Key.Path, "\n") {
+		c.chosen.Store(true)
+	}
+	c.store.Put(o)
+}
+
 // put stores o. What was under its key is gone with all forms of its content, unless o has the same. c.mu is held.
 func (c *Cache) put(o *Object) {
 	before := c.peek(o.Key)
-	c.store.Put(o)
+	c.enter(o)
 	if before != nil && before.Epoch != o.Epoch {
 		c.dropEncoded(before)
 	}

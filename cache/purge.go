@@ -217,10 +217,10 @@ func (f *Fill) barred(o *Object) bool {
 	})
 }
 
-// direct carries out the purge of a URL without a look at the whole store; ok is false where there are variants, of which
-// nobody knows the keys. c.mu is held.
+// direct carries out the purge of a URL without a look at the whole store; ok is false where there are variants, or may be
+// keys of choosers, which nobody knows, and where objects move in the store, so that a look may find one nowhere. c.mu is held.
 func (c *Cache) direct(o *order) (objects int, ok bool) {
-	if o.Kind != PurgeURL {
+	if _, moves := c.store.(Sweeper); moves || o.Kind != PurgeURL || c.chosen.Load() {
 		return 0, false
 	}
 	schemes := [...]string{"https", "http", ""}
@@ -241,8 +241,6 @@ func (c *Cache) direct(o *order) (objects int, ok bool) {
 		if o.strikes(x) {
 			c.dropEncoded(x)
 			c.store.Delete(x.Key)
-		} else if s, ok := c.store.(Sweeper); ok && x.sequence < o.sequence {
-			s.Mark(x.Key, o.at)
 		}
 	}
 	return objects, true

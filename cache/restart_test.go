@@ -227,3 +227,24 @@ func TestSlicesAfterARestart(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A purge by URL reaches what memory has just given up and the disk does not have yet.
+func TestPurgeOfWhatMovesDown(t *testing.T) {
+	l := newLasting(t)
+	n := 0
+	for i := range 30 {
+		path := fmt.Sprint("/", i)
+		l.fill(path, strings.Repeat("v", 60<<10), http.Header{}, http.Header{})
+		for l.store.Memory().Peek(key(path)) != nil {
+			l.fill(fmt.Sprint("/pad", n), strings.Repeat("x", 60<<10), http.Header{}, http.Header{})
+			n++
+		}
+		if l.store.Peek(key(path)) == nil {
+			continue // given up for good
+		}
+		l.Purge(purge(cache.PurgeURL, path))
+		if got := l.get(path, http.Header{}); got != "" {
+			t.Errorf("%s answers after a purge: %.10q", path, got)
+		}
+	}
+}

@@ -47,7 +47,7 @@ func (f *Fill) plantSignpost(o *Object) {
 	if post == nil || post.Kind != Signpost || !covers(post.Vary, o.Vary) {
 		post = &Object{Key: primary, Kind: Signpost, Vary: o.Vary, Epoch: c.epochs.Add(1), sequence: f.sequence}
 		if !f.gone {
-			c.store.Put(post)
+			c.enter(post)
 		}
 	}
 	o.Key = primary
@@ -187,7 +187,7 @@ func (f *Fill) land(o *Object) {
 		c.put(o)
 		if l := languageOf(o, f.signpost, f.want.Request); l != nil {
 			l.sequence = f.sequence
-			c.store.Put(l)
+			c.enter(l)
 		}
 	}
 	f.ground()

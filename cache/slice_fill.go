@@ -224,10 +224,10 @@ func (f *Fill) plantManifest(o *Object, length, size, index int64) *part {
 	o.Body = l.body()
 	if !f.gone && !c.newer(o) {
 		o.sequence = f.sequence
-		c.store.Put(o)
+		c.enter(o)
 		if lead := languageOf(o, f.signpost, f.want.Request); lead != nil {
 			lead.sequence = f.sequence
-			c.store.Put(lead)
+			c.enter(lead)
 		}
 	}
 	p := &part{o, l, index}
@@ -347,7 +347,7 @@ func (c *Cache) refute(p *part, err error, received time.Time) {
 		c.store.Delete(p.manifest.Key)
 	}
 	if lied {
-		c.store.Put(unslicedMark(p.manifest.Key, received, liarLifetime))
+		c.enter(unslicedMark(p.manifest.Key, received, liarLifetime))
 	}
 }
 

@@ -125,9 +125,6 @@ func (t *Tiered) Sweep(purges []*cache.DeepPurge, strike func(o *cache.Object, c
 	t.memory.Each(yield)
 }
 
-// Mark marks stale what lies on disk under exactly k.
-func (t *Tiered) Mark(k cache.Key, at time.Time) { t.disk.Mark(k, at) }
-
 // Sync returns when no crash can bring back what was removed.
 func (t *Tiered) Sync() { t.disk.Sync() }
 

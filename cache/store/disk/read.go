@@ -212,7 +212,14 @@ func (s *Store) moveUp(f found, k cache.Key, above Above) (o *cache.Object, ok b
 
 // Peek is Get that moves and counts nothing, and reads no body until that is asked for.
 func (s *Store) Peek(k cache.Key) *cache.Object {
-	f, ok := s.find(s.hash(k))
+	h := s.hash(k)
+	s.mu.RLock()
+	it := s.pending[h]
+	s.mu.RUnlock()
+	if it != nil && it.o.Key == k && !it.o.Dead() && s.Off() == nil {
+		return it.o
+	}
+	f, ok := s.find(h)
 	if !ok || s.Off() != nil {
 		return nil
 	}
