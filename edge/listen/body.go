@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"sync/atomic"
 	"time"
 )
 
@@ -21,7 +22,8 @@ type body struct {
 	control *http.ResponseController
 	silence time.Duration
 	hooks   *Hooks
-	err     error // what every further Read returns; nil: go on
+	err     error       // what every further Read returns; nil: go on
+	ended   atomic.Bool // err is set: who carries the content to the origin may still read when the handler has returned
 
 	// timer is used on HTTP/2 alone. There a read deadline ends the stream's body when it
 	// comes, whether somebody reads or not: armed for longer than one Read, it would strike a client that
@@ -66,9 +68,11 @@ func (b *body) Read(p []byte) (int, error) {
 	case isTimeout(err):
 		b.hooks.rejected(ReasonSlowBody)
 		b.err = ErrSilentBody
+		b.ended.Store(true)
 		err = b.err
 	default:
 		b.err = err
+		b.ended.Store(true)
 		if errors.Is(err, io.EOF) && b.timer == nil {
 			// On HTTP/1.1 net/http reads on behind the body, to learn whether the client
 			// leaves; that Read may last as long as the handler.
@@ -81,7 +85,7 @@ func (b *body) Read(p []byte) (int, error) {
 // after is called when the handler has returned. What it left unread is net/http's to
 // drop, within one more silence.
 func (b *body) after() {
-	if b.err == nil && b.timer == nil {
+	if !b.ended.Load() && b.timer == nil {
 		b.arm()
 	}
 	if b.timer != nil {
