@@ -45,6 +45,7 @@ func (f *Fill) copyBody(ctx context.Context, body io.Reader) error {
 		if f.length >= 0 && f.size == f.length {
 			return atEnd(body)
 		}
+		f.judge(false)
 		room, err := f.room(ctx)
 		if err != nil {
 			return err
@@ -55,6 +56,7 @@ func (f *Fill) copyBody(ctx context.Context, body io.Reader) error {
 		case err == io.EOF && f.length >= 0 && f.size != f.length:
 			return ErrLength
 		case err == io.EOF:
+			f.judge(true)
 			return nil
 		case err != nil:
 			return err
@@ -81,9 +83,6 @@ func atEnd(body io.Reader) error {
 func (f *Fill) room(ctx context.Context) ([]byte, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.keep && f.outgrown() {
-		f.unkeep(ReasonTooLarge)
-	}
 	for {
 		ahead := int64(0)
 		if !f.keep {
@@ -105,7 +104,7 @@ func (f *Fill) room(ctx context.Context) ([]byte, error) {
 				return f.tail()[:n], nil
 			}
 			if f.keep {
-				f.unkeep(ReasonMemory)
+				f.unkeep(ReasonMemory, nil)
 				continue
 			}
 		}
@@ -215,6 +214,27 @@ func (c *Cache) wasShort(d time.Duration) bool {
 	return at != 0 && time.Since(c.began)-time.Duration(at) <= d
 }
 
+// judge stops keeping what turns out to be larger than may be stored. Of a body whose length nobody knew the store is asked by
+// what has come, chunk by chunk and at its end: else it would be stored at the price of whatever is in its way. Only the
+// fill's goroutine calls it.
+func (f *Fill) judge(ended bool) {
+	if !f.keep {
+		return
+	}
+	var marker *Object
+	tail := f.tail()
+	due := ended || tail != nil && len(tail) == cap(tail)
+	switch {
+	case f.outgrown(): // the next response will be as well
+		marker = f.pass(f.object.Key, f.c.now())
+	case f.length >= 0, f.reason != "", !due, f.admitted(f.object, f.size):
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.unkeep(ReasonTooLarge, marker)
+}
+
 // outgrown reports whether what has come is more than may be kept.
 func (f *Fill) outgrown() bool {
 	if f.part != nil { // whose length is known and was judged before
@@ -223,15 +243,11 @@ func (f *Fill) outgrown() bool {
 	return f.object.Size()+f.size > f.c.store.MaxObject() || f.want.Policy.MaxObject > 0 && f.size > f.want.Policy.MaxObject
 }
 
-// unkeep turns to passing the body through: nobody joins any more. f.mu is held before
+// unkeep turns to passing the body through: nobody joins any more. marker, where not nil, is stored. f.mu is held before
 // and after, but not while the flight is removed, for Cache.mu comes first.
-func (f *Fill) unkeep(why Reason) {
+func (f *Fill) unkeep(why Reason, marker *Object) {
 	if f.reason == "" {
 		f.reason = why
-	}
-	var marker *Object
-	if why == ReasonTooLarge { // the next response will be as well
-		marker = f.pass(f.object.Key, f.c.now())
 	}
 	func() {
 		f.mu.Unlock()

@@ -90,8 +90,8 @@ const (
 )
 
 // A Fill is one request to the origin whose response many requests read. Its fields from
-// mu on change under it; length and size are changed by the fill's own goroutine alone,
-// which may therefore read them without.
+// mu on change under it; object, keep, length, size, chunks and reason are changed by the fill's own goroutine alone
+// while it runs, which may therefore read them without.
 type Fill struct {
 	c      *Cache
 	want   Want
@@ -306,7 +306,7 @@ func (f *Fill) tooLarge(o *Object, length int64) bool {
 	return o.Size()+length > f.c.store.MaxObject() || length > f.c.mostFilled() || f.want.Policy.MaxObject > 0 && length > f.want.Policy.MaxObject
 }
 
-// admitted asks the store whether it wants a body of this length; one of unknown length it takes as it comes.
+// admitted asks the store whether it wants a body of this length; one of unknown length is asked about as it grows: see judge.
 func (f *Fill) admitted(o *Object, length int64) bool {
 	a, ok := f.c.store.(Admitter)
 	return !ok || length < 0 || a.Admits(o.Key, o.Size()+length)

@@ -1,7 +1,12 @@
 package cache_test
 
 import (
+	"context"
+	"io"
+	"net/http"
+	"strings"
 	"testing"
+	"testing/iotest"
 	"testing/synctest"
 
 	"hither/cache"
@@ -63,39 +68,86 @@ func TestLargeObjectIsStoredTheSecondTime(t *testing.T) {
 	b.idle()
 }
 
-// In a full store one response that nobody asked for before throws out nothing, however large; asked for again, it is stored.
+// In a full store one response that nobody asked for before throws out nothing, however large, and whether or not its length
+// was known; asked for again, it is stored.
 func TestOneResponseDoesNotEmptyTheStore(t *testing.T) {
-	m, err := store.NewMemory(8 << 20)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer m.Close()
-	b := newBed(t, m)
-	small := string(pattern(60 << 10))
-	paths := make([]string, 200) // more than fit
-	for i := range paths {
-		paths[i] = "/" + string(rune('a'+i/26)) + string(rune('a'+i%26))
-		b.fill(paths[i], small)
-	}
-	count := func() (n int) {
-		for _, path := range paths {
-			if m.Peek(key(path)) != nil {
-				n++
+	for name, unknown := range map[string]bool{"known": false, "unknown": true} {
+		t.Run(name, func(t *testing.T) {
+			m, err := store.NewMemory(8 << 20)
+			if err != nil {
+				t.Fatal(err)
 			}
+			defer m.Close()
+			b := newBed(t, m)
+			small := string(pattern(60 << 10))
+			paths := make([]string, 200) // more than fit
+			for i := range paths {
+				paths[i] = "/" + string(rune('a'+i/26)) + string(rune('a'+i%26))
+				b.fill(paths[i], small)
+			}
+			count := func() (n int) {
+				for _, path := range paths {
+					if m.Peek(key(path)) != nil {
+						n++
+					}
+				}
+				return n
+			}
+			before := count()
+			large := string(pattern(6<<20 + 1))
+			length := int64(len(large))
+			if unknown {
+				length = -1
+			}
+			if h := b.ask("/large", large, length); h.Reason != cache.ReasonTooLarge || h.Stored {
+				t.Errorf("passed on as %+v", h)
+			}
+			if after := count(); after != before || b.stored("/large") != "" {
+				t.Errorf("of %d responses one that was asked for once has left %d", before, after)
+			}
+			if b.look("/large").Pass {
+				t.Error("the next requests pass one another")
+			}
+			if h := b.ask("/large", large, length); h.Reason != "" || !h.Stored {
+				t.Errorf("stored as %+v", h)
+			}
+			if b.stored("/large") != large || count() >= before {
+				t.Error("asked for twice, it is not stored")
+			}
+			b.idle()
+		})
+	}
+}
+
+// A body of unknown length that fits into one chunk, and comes with its end, is judged as well.
+func TestUnknownLengthIsJudgedAtItsEnd(t *testing.T) {
+	b := newBed(t, choosy{newTable(8 << 20), map[cache.Key]bool{}})
+	small, large := string(pattern(100)), string(pattern(2000))
+	for _, ask := range []struct {
+		path, body string
+		stored     bool
+	}{{"/small", small, true}, {"/large", large, false}, {"/large", large, true}} {
+		if h := b.ask(ask.path, ask.body, -1); h.Stored != ask.stored || (b.stored(ask.path) == ask.body) != ask.stored {
+			t.Errorf("%s: head %+v", ask.path, h)
 		}
-		return n
 	}
-	before := count()
-	large := string(pattern(6 << 20))
-	b.fill("/large", large)
-	if after := count(); after != before || b.stored("/large") != "" {
-		t.Errorf("of %d responses one that was asked for once has left %d", before, after)
+	b.idle()
+}
+
+// ask leads a fill whose body comes with its end, reads it, and returns the head as it is then.
+func (b *bed) ask(path, body string, length int64) cache.Head {
+	b.t.Helper()
+	want := b.want(path)
+	want.Fetch = func(context.Context, http.Header, func(int, http.Header)) (*http.Response, error) {
+		h := http.Header{"Cache-Control": {"max-age=60"}}
+		return &http.Response{StatusCode: 200, Header: h, ContentLength: length, Body: io.NopCloser(iotest.DataErrReader(strings.NewReader(body)))}, nil
 	}
-	b.fill("/large", large)
-	if b.stored("/large") != large || count() >= before {
-		t.Error("asked for twice, it is not stored")
+	r := b.Join(b.t.Context(), want)
+	defer r.Close()
+	if got, err := read(b.t, r); got != body || err != nil {
+		b.t.Errorf("%d bytes, %v", len(got), err)
 	}
-	b.origin.count(int64(len(paths)) + 2)
+	return head(b.t, r)
 }
 
 // While large bodies come slowly, and take all that large ones may, what is small is stored; the one of them that finds no room is

@@ -210,7 +210,8 @@ func (b Body) rangeLarge(off, end int64, yield func([]byte) bool) error {
 // An Admitter is a [Store] that takes a large object in only where it is worth those that would have to go for it.
 type Admitter interface {
 	// Admits reports whether a response of this size, under a key that nothing is stored under, should be stored now. It is
-	// asked once for each fill, before the body comes; a no is remembered, so that the next one for the key gets a yes.
+	// asked once for each fill, before the body comes, or, where its length is not known, time and again as it grows, until
+	// the answer is no; that is remembered, so that the next fill for the key gets a yes.
 	Admits(k Key, size int64) bool
 }
 
