@@ -89,8 +89,9 @@ func New(o Options) (_ *Node, err error) {
 		return nil, err
 	}
 	// A fill may be as large as the store: it may take seven eighths of Filling. What slow clients alone keep alive gets a quarter.
+	// Where nothing is stored, fills have what a Config gives them.
 	memory := int64(n.edge.Cache.Memory)
-	n.cache = cache.New(cache.Config{Store: n.store, Filling: memory + memory/7 + 1, Loose: memory / 4, Now: o.Now, Epoch: epoch})
+	n.cache = cache.New(cache.Config{Store: n.store, Filling: memory + (memory+6)/7, Loose: memory / 4, Now: o.Now, Epoch: epoch})
 	n.pools, err = n.makePools(o.Network, nil)
 	if err != nil {
 		return nil, err
