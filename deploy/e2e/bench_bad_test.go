@@ -88,7 +88,7 @@ func oneLineOf(program string, p *process, status int, words ...string) error {
 
 // Prefixes of a call that take away what a lab needs.
 var (
-	asNobody    = []string{"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"}
+	asNobody    = []string{"unshare", "--mount", "sh", "-ec", `mount -t tmpfs none /dev/net; mknod -m 600 /dev/net/tun c 10 200; exec setpriv --reuid=65534 --regid=65534 --clear-groups "$@"`, "sh"}
 	withoutTUN  = []string{"unshare", "--mount", "sh", "-ec", `mount -t tmpfs none /dev/net; exec "$@"`, "sh"}
 	openTUN     = []string{"unshare", "--mount", "sh", "-ec", `mount -t tmpfs none /dev/net; mknod -m 666 /dev/net/tun c 10 200; exec "$@"`, "sh"}
 	noUserSpace = append(slices.Clone(openTUN), "unshare", "--user", "--map-root-user", "sh", "-ec",
