@@ -361,11 +361,15 @@ func TestKilledHolderLeavesNoNamespace(t *testing.T) {
 // nobody is an ordinary user.
 const nobody = 65534
 
-// ordinary runs a program as an ordinary user, on a machine where such a one may open /dev/net/tun.
-var ordinary = []string{"unshare", "--mount", "sh", "-ec", `
+// ordinary runs a program as an ordinary user, on a machine where such a one may open /dev/net/tun; shut out on one where none may.
+var ordinary, shutOut = asNobody("666"), asNobody("600")
+
+func asNobody(mode string) []string {
+	return []string{"unshare", "--mount", "sh", "-ec", `
 	mount -t tmpfs none /dev/net
-	mknod -m 666 /dev/net/tun c 10 200
+	mknod -m ` + mode + ` /dev/net/tun c 10 200
 	exec setpriv --reuid=65534 --regid=65534 --clear-groups "$@"`, "sh"}
+}
 
 func TestUserNamespace(t *testing.T) {
 	for _, s := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL} {
@@ -387,8 +391,7 @@ func TestUserNamespace(t *testing.T) {
 }
 
 func TestWithoutPermission(t *testing.T) {
-	// Only root may open its device.
-	h := holdIn(t, "labtest", "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
+	h := holdIn(t, "labtest", shutOut...)
 	h.end(t)
 	if status := h.cmd.ProcessState.ExitCode(); status != 2 || !strings.Contains(h.String(), "run this as root") || strings.Count(h.String(), "\n") != 1 {
 		t.Errorf("exit status %d, want 2 and one line that says what to do:\n%s", status, h)
