@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -301,6 +302,82 @@ func TestTieredSeesAll(t *testing.T) {
 	s.Each(func(*cache.Object) bool { n++; return n < 350 })
 	if n != 350 {
 		t.Errorf("Each went on: %d", n)
+	}
+}
+
+// overwrite damages what lies at an offset in each data file of a folder that is that long.
+func overwrite(t testing.TB, folder string, off int64) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(folder, "*.data"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range files {
+		f, err := os.OpenFile(name, os.O_RDWR, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info, err := f.Stat(); err != nil {
+			t.Error(err)
+		} else if info.Size() > off {
+			_, err = f.WriteAt([]byte("garbage"), off)
+			if err != nil {
+				t.Error(err)
+			}
+		}
+		f.Close()
+	}
+}
+
+// A large object that memory has, with its body on disk, is gone from both once that was found damaged: the first reader's answer breaks off,
+// and the next asks the origin.
+func TestDamagedDeepBody(t *testing.T) {
+	folder := t.TempDir()
+	m, err := NewMemory(8 * mib)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := disk.Open(disk.Config{Folder: folder, Size: 64 * mib, Log: slog.New(slog.DiscardHandler)})
+	if err != nil || d.Off() != nil {
+		t.Fatal(err, d.Off())
+	}
+	s := NewTiered(m, d, nil)
+	defer closed(t, s)
+	k := key("/large")
+	content := bytes.Repeat([]byte("0123456789abcdef"), 3*mib/16)
+	read := func(o *cache.Object) (n int, err error) {
+		err = o.Body.Range(0, o.Body.Len(), func(b []byte) bool {
+			if !bytes.Equal(b, content[n:n+len(b)]) {
+				t.Errorf("wrong bytes at %d", n)
+			}
+			n += len(b)
+			return true
+		})
+		return n, err
+	}
+	d.Offer(&cache.Object{Key: k, Status: 200, Body: cache.NewBody(content)}, true)
+	s.Wait()
+	o := s.Get(k)
+	if o == nil || !o.Body.Deep() || m.Peek(k) != o {
+		t.Fatalf("memory has no object with a deep body: %+v", o)
+	}
+	overwrite(t, folder, 2*mib)
+	for range 2 { // by who has it; it counts once
+		if n, err := read(o); err == nil || n > 2*mib {
+			t.Errorf("a damaged body gave %d bytes, %v", n, err)
+		}
+	}
+	if got := s.Get(k); got != nil || !o.Dead() || s.Peek(k) != nil {
+		t.Errorf("it is still found: %+v", got)
+	}
+	if st := d.Stats(); !st.On || st.Corrupt != 1 || st.Objects != 0 {
+		t.Errorf("disk: %+v", st)
+	}
+	s.Put(&cache.Object{Key: k, Status: 200, Body: cache.NewBody(content)})
+	if got := s.Get(k); got == nil {
+		t.Error("what came anew is not found")
+	} else if n, err := read(got); err != nil || n != len(content) {
+		t.Errorf("what came anew has %d bytes, %v", n, err)
 	}
 }
 

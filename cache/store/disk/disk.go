@@ -53,7 +53,7 @@ const (
 	upBody = 1 << 20
 	// mostReads bounds the objects that are read at a time, and so the memory for that: 16 of upBody.
 	mostReads = 16
-	// mostErrors is how many reads may fail before the disk is given up: a bad sector is no bad disk.
+	// mostErrors is how many records may be unreadable before the disk is given up: a bad sector is no bad disk.
 	mostErrors = 8
 )
 
@@ -76,7 +76,7 @@ type Store struct {
 	gate func(o *cache.Object, count bool) (gone bool)
 
 	off    atomic.Pointer[error] // why the tier is off; nil = it is on
-	errors atomic.Int64          // reads that failed
+	errors atomic.Int64          // records that could not be read
 
 	mu      sync.RWMutex // guards what follows; nothing waits while it is held
 	index   map[uint64]entry

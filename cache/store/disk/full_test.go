@@ -101,6 +101,33 @@ func TestReadsFail(t *testing.T) {
 	h.Store = nil
 }
 
+// One object that cannot be read, however often somebody tries, is a bad sector and no bad disk.
+func TestReadFailsAgainAndAgain(t *testing.T) {
+	h := build(t, Config{Size: 64 * mib, segment: 8 * mib})
+	h.put(object(key("/large"), 1, 3*mib))
+	var found []*cache.Object
+	for range 2 * mostErrors { // as many readers, who all have it before anybody reads
+		found = append(found, h.Get(key("/large"), nowhere{}))
+	}
+	h.mu.RLock()
+	for _, g := range h.order {
+		g.file.Close()
+	}
+	h.mu.RUnlock()
+	for _, o := range found {
+		if err := o.Body.Range(0, o.Body.Len(), func([]byte) bool { return true }); err == nil {
+			t.Error("a body was read from a closed file")
+		}
+		if !o.Dead() {
+			t.Error("it is not dead")
+		}
+	}
+	h.want("/large", 0)
+	if s := h.Stats(); !s.On || s.Corrupt != 1 || s.Objects != 0 {
+		t.Errorf("stats %+v, off: %v", s, h.Off())
+	}
+}
+
 // A folder where nothing can be made leaves the edge with its memory.
 func TestFolderCannotBeMade(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")

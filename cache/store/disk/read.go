@@ -38,6 +38,12 @@ func (s *Store) find(h uint64) (f found, ok bool) {
 	return f, !f.g.retired.Load()
 }
 
+// usable is find of what is not known to be damaged: that is about to be removed.
+func (s *Store) usable(h uint64) (f found, ok bool) {
+	f, ok = s.find(h)
+	return f, ok && !f.g.isDamaged(f.e.off)
+}
+
 // here reports whether f is still what the index has. s.mu is held.
 func (s *Store) here(f found) (e entry, ok bool) {
 	e, ok = s.index[f.hash]
@@ -55,7 +61,7 @@ func (s *Store) Get(k cache.Key, above Above) *cache.Object {
 	}
 	h := s.hash(k)
 	for range looks {
-		f, ok := s.find(h)
+		f, ok := s.usable(h)
 		switch {
 		case !ok:
 			o, again := s.takeBack(k, h, above)
@@ -181,6 +187,8 @@ func (s *Store) moveUp(f found, k cache.Key, above Above) (o *cache.Object, ok b
 		return nil, true
 	case o.Key != k: // another key with this hash
 		return nil, true
+	case o.Dead(): // found damaged meanwhile
+		return nil, true
 	}
 	s.change.Lock()
 	defer s.change.Unlock()
@@ -219,7 +227,7 @@ func (s *Store) Peek(k cache.Key) *cache.Object {
 	if it != nil && it.o.Key == k && !it.o.Dead() && s.Off() == nil {
 		return it.o
 	}
-	f, ok := s.find(h)
+	f, ok := s.usable(h)
 	if !ok || s.Off() != nil {
 		return nil
 	}
@@ -320,9 +328,12 @@ func copied(b []byte) cache.Body {
 	return cache.NewBody(chunks...)
 }
 
-// spoilt removes a record that cannot be read, or is not what was written. Where the disk says so more than a few times, it is
-// given up.
+// spoilt removes a record that cannot be read, or is not what was written; a body that is read from it is gone. Where the disk says so
+// of more than a few records, it is given up: whoever reads one of them again, or reads it at the same time, says nothing new.
 func (s *Store) spoilt(f found, err error) {
+	if !f.g.damage(f.e.off) {
+		return
+	}
 	s.mu.Lock()
 	s.counts.corrupt++
 	s.mu.Unlock()
@@ -356,8 +367,8 @@ type source struct {
 
 var _ cache.Deep = (*source)(nil)
 
-// Gone reports that the segment was evicted.
-func (b *source) Gone() bool { return b.f.g.retired.Load() }
+// Gone reports that the segment was evicted, or the record found damaged: the upper tier, which has the object, asks no index.
+func (b *source) Gone() bool { return b.f.g.retired.Load() || b.f.g.isDamaged(b.f.e.off) }
 
 // pieceRooms are for pieces on their way.
 var pieceRooms = sync.Pool{New: func() any { return new([pieceSize]byte) }}

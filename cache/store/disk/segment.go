@@ -18,9 +18,10 @@ type segment struct {
 	log   atomic.Int64 // bytes of its log; changed under Store.change
 	logTo *os.File     // while it is the newest; used under Store.change
 
-	retired atomic.Bool  // evicted: nobody begins to read from it any more
-	leases  atomic.Int64 // readers that are under way in it
-	left    time.Time    // when it was evicted; guarded by Store.mu
+	retired atomic.Bool    // evicted: nobody begins to read from it any more
+	damaged damagedRecords // guards itself
+	leases  atomic.Int64   // readers that are under way in it
+	left    time.Time      // when it was evicted; guarded by Store.mu
 
 	// tags has the tags of its entries, each list behind its length; changed under Store.mu. Number 0 is no list.
 	tags []uint32
@@ -30,6 +31,42 @@ type segment struct {
 	mu     sync.RWMutex // guards what follows; held for reading while something is read
 	file   *os.File
 	closed bool
+}
+
+// damagedRecords are those that could not be read, or were not what was written, by their offset, which no other record gets. The zero value
+// has none, and then costs a load.
+type damagedRecords struct {
+	some atomic.Bool // at has something
+	mu   sync.Mutex  // guards at
+	at   map[uint32]struct{}
+}
+
+// damage notes that the record at an offset is damaged; false where that was known.
+func (g *segment) damage(off uint32) (first bool) {
+	d := &g.damaged
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if _, known := d.at[off]; known {
+		return false
+	}
+	if d.at == nil {
+		d.at = make(map[uint32]struct{})
+	}
+	d.at[off] = struct{}{}
+	d.some.Store(true)
+	return true
+}
+
+// isDamaged reports whether the record at an offset was found damaged.
+func (g *segment) isDamaged(off uint32) bool {
+	d := &g.damaged
+	if !d.some.Load() {
+		return false
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	_, ok := d.at[off]
+	return ok
 }
 
 // Files begin with what they are and their number.
