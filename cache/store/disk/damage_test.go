@@ -1,6 +1,7 @@
 package disk
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"maps"
@@ -160,14 +161,20 @@ func TestDamage(t *testing.T) {
 			}
 		}
 		whole += len(l.newest)
+		run := h.Run()
 		h.shut()
 		damage(t, rnd, h.folder)
 		h.open()
 		if err := l.check(h.Store, modelPaths); err != nil {
 			t.Errorf("round %d: %v\n%s", i, err, h.said)
 		}
+		here := 0
 		for range modelPaths {
-			found += min(1, h.get(key(modelPaths[rnd.IntN(len(modelPaths))])))
+			here += min(1, h.get(key(modelPaths[rnd.IntN(len(modelPaths))])))
+		}
+		found += here
+		if here > 0 && h.Run() <= run {
+			t.Errorf("round %d: start %d after start %d has what that one wrote", i, h.Run(), run)
 		}
 		h.restart()
 		if err := l.check(h.Store, modelPaths); err != nil {
@@ -182,8 +189,8 @@ func TestDamage(t *testing.T) {
 
 // damage does to one file of a folder what happens to files.
 func damage(t *testing.T, rnd *rand.Rand, folder string) {
-	files, err := filepath.Glob(filepath.Join(folder, "0*"))
-	if err != nil || len(files) == 0 {
+	files, err := filepath.Glob(filepath.Join(folder, "[0s]*")) // segments, their logs, and the state
+	if err != nil || len(files) < 2 {
 		t.Fatal(files, err)
 	}
 	file := files[rnd.IntN(len(files))]
@@ -236,6 +243,46 @@ func TestEveryByteOfARecord(t *testing.T) {
 	h.open()
 	if h.Stats().Objects != 0 {
 		t.Error("a damaged record is back")
+	}
+}
+
+// Every bit of the state, one after the other: it is not taken for what was written. What belongs to it is moved aside.
+func TestEveryBitOfTheState(t *testing.T) {
+	h := build(t, Config{})
+	h.put(object(key("/a"), 1, 10))
+	h.restart()
+	h.want("/a", 1)
+	h.shut()
+	file := filepath.Join(h.folder, stateName)
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if st, err := parseState(text); err != nil || st.Run != 2 {
+		t.Fatalf("%s: %+v, %v", text, st, err)
+	}
+	for bit := range 8 * len(text) {
+		text[bit/8] ^= 1 << (bit % 8)
+		if st, err := parseState(text); err == nil && st.Version == version {
+			t.Errorf("taken as it is: %s", text)
+		}
+		text[bit/8] ^= 1 << (bit % 8)
+	}
+	for _, changed := range []string{
+		strings.Replace(string(text), `"run":2`, `"run":0`, 1),
+		string(text[:bytes.Index(text, []byte(`,"sum"`))]) + "}",
+	} {
+		if err := os.WriteFile(file, []byte(changed), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		h.said.text.Reset()
+		h.open()
+		h.want("/a", 0)
+		if !strings.Contains(h.said.String(), errState.Error()) {
+			t.Errorf("%s: said %s", changed, h.said)
+		}
+		h.put(object(key("/a"), 1, 10))
+		h.shut()
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -348,13 +347,7 @@ func TestMachineStopped(t *testing.T) {
 	h := build(t, Config{})
 	h.put(object(key("/a"), 1, 10))
 	h.crash()
-	text, err := os.ReadFile(filepath.Join(h.folder, stateName))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(h.folder, stateName), []byte(strings.Replace(string(text), `"boot":"`, `"boot":"another`, 1)), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	h.editState(func(st *state) { st.Boot = "another" })
 	h.config.Now = func() time.Time { return time.Unix(500, 0) }
 	h.open()
 	for range 3 { // it stays so

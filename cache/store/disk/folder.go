@@ -1,9 +1,11 @@
 package disk
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -36,6 +38,33 @@ type state struct {
 	Boot    string  `json:"boot"`   // of the machine, when it was
 	Newest  uint64  `json:"newest"` // segment
 	Clean   bool    `json:"clean"`  // closed, and nothing lost since
+	Sum     uint32  `json:"sum"`    // CRC-32C of its text with 0 here; only in the file
+}
+
+// text is the file's.
+func (st state) text() ([]byte, error) {
+	st.Sum = 0
+	b, err := json.Marshal(st)
+	if err != nil {
+		return nil, err
+	}
+	st.Sum = crc32.Checksum(b, castagnoli)
+	return json.Marshal(st)
+}
+
+// errState is a state that is not what was written.
+var errState = errors.New("its checksum is another")
+
+// parseState reads the file's text. What is not to the byte what was written is errState: with another number of starts an epoch would
+// come again, and with it what belongs to other content. Another version's is returned as it is.
+func parseState(text []byte) (st state, err error) {
+	if err := json.Unmarshal(text, &st); err != nil || st.Version != version {
+		return st, err
+	}
+	if want, err := st.text(); err != nil || !bytes.Equal(text, want) {
+		return st, errState
+	}
+	return st, nil
 }
 
 // lockFolder takes the folder for this process, until the file is closed or the process ends.
@@ -64,8 +93,8 @@ func (s *Store) readState() (*state, error) {
 	if err != nil {
 		return nil, err
 	}
-	var st state
-	if err = json.Unmarshal(text, &st); err == nil && st.Version == version {
+	st, err := parseState(text)
+	if err == nil && st.Version == version {
 		return &st, nil
 	}
 	why := "another version wrote it"
@@ -100,7 +129,7 @@ func (s *Store) aside(why string) error {
 
 // writeState replaces the state in one step. With sync it also stays if the machine stops.
 func (s *Store) writeState(sync bool) error {
-	text, err := json.Marshal(s.state)
+	text, err := s.state.text()
 	if err != nil {
 		return err
 	}

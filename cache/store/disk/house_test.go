@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -121,6 +122,27 @@ func (h *house) crash() {
 	h.newest.logTo.Close()
 	h.lock.Close()
 	h.Store = nil
+}
+
+// editState changes what the folder says of itself, while no store is open in it.
+func (h *house) editState(edit func(*state)) {
+	h.t.Helper()
+	file := filepath.Join(h.folder, stateName)
+	text, err := os.ReadFile(file)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	st, err := parseState(text)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	edit(&st)
+	if text, err = st.text(); err == nil {
+		err = os.WriteFile(file, text, 0o600)
+	}
+	if err != nil {
+		h.t.Fatal(err)
+	}
 }
 
 // nowhere is an upper tier that keeps nothing.
