@@ -7,6 +7,8 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -143,5 +145,56 @@ func killed(t *testing.T, rounds int) {
 	t.Logf("killed %d times after %d lines; %d objects found", rounds, lines, found)
 	if found < rounds {
 		t.Errorf("only %d objects were found in %d rounds: the test tests nothing", found, rounds)
+	}
+}
+
+// A process that was killed while it made a segment costs nothing, neither at the next start nor at those after it. Where the machine
+// stopped, the state may say that the segment was there.
+func TestKilledWhileASegmentIsMade(t *testing.T) {
+	for name, c := range map[string]struct{ data, log int }{ // bytes that were written; -1 = there is no file yet
+		"data made":    {0, -1},
+		"data begun":   {headerSize, -1},
+		"log made":     {0, 0},
+		"data written": {headerSize, 0},
+		"log torn":     {headerSize, headerSize / 2},
+	} {
+		for _, noted := range []bool{false, true} {
+			t.Run(fmt.Sprint(name, ", noted ", noted), func(t *testing.T) {
+				h := build(t, Config{})
+				for i := range 50 {
+					h.put(object(key(fmt.Sprint("/", i)), i+1, 3000))
+				}
+				h.change.Lock()
+				err := h.seal()
+				h.change.Unlock()
+				if err != nil {
+					t.Fatal(err)
+				}
+				next := h.newest.number + 1
+				h.crash()
+				for ext, n := range map[string]int{dataExt: c.data, logExt: c.log} {
+					if n < 0 {
+						continue
+					}
+					magic := map[string]string{dataExt: dataMagic, logExt: logMagic}[ext]
+					if err := os.WriteFile(filepath.Join(h.folder, fileName(next, ext)), header(magic, next)[:n], 0o600); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if noted {
+					h.editState(func(st *state) { st.Newest = next })
+				}
+				for range 3 {
+					h.open()
+					for i := range 50 {
+						h.want(fmt.Sprint("/", i), i+1)
+					}
+					h.crash()
+				}
+				if strings.Contains(h.said.String(), "not whole") {
+					t.Errorf("something was lost:\n%s", h.said)
+				}
+			})
+		}
 	}
 }

@@ -32,6 +32,14 @@ func (s *Store) load(known, clean, doubt bool) error {
 		s.c.Log.Warn("a segment on disk is not whole; what was written up to it is not used", "folder", s.c.Folder, "segment", fileName(number, ""), "why", why)
 		return s.forget(number)
 	}
+	open := newest // whose log has no seal, where one has none
+	// Where that was only being made, it never was, and its number is the next one's: what is before a gap is not whole.
+	if n := len(numbers); n > 0 && numbers[n-1] == newest && !clean && s.unbegun(newest) {
+		if err := s.unmake(newest); err != nil {
+			return err
+		}
+		numbers, newest = numbers[:n-1], s.state.Newest
+	}
 	last := uint64(0)
 	for _, n := range numbers {
 		if last != 0 && n != last+1 {
@@ -41,7 +49,7 @@ func (s *Store) load(known, clean, doubt bool) error {
 		}
 		last = n
 		end := s.loadSegment(n, func(end error) bool {
-			return n == newest && (errors.Is(end, errTorn) && !clean || errors.Is(end, errLog) && doubt)
+			return n == open && (errors.Is(end, errTorn) && !clean || errors.Is(end, errLog) && doubt)
 		})
 		switch {
 		case !known:
@@ -77,9 +85,6 @@ var errData = errors.New("disk: the file of a segment is damaged")
 // loadSegment applies a segment's log to the index. cut tells whether a log that ends so may have ended so; what is behind the
 // last good entry is then cut off.
 func (s *Store) loadSegment(number uint64, cut func(end error) bool) error {
-	if cut(errTorn) && s.unbegun(number) {
-		return s.removeFiles(number)
-	}
 	g := &segment{number: number, tags: make([]uint32, 1, 64)}
 	log, err := os.OpenFile(s.path(fileName(number, logExt)), os.O_RDWR, 0)
 	if err != nil {
@@ -121,6 +126,19 @@ func (s *Store) unbegun(number uint64) bool {
 		}
 	}
 	return true
+}
+
+// unmake removes a segment that was only being made, and is the newest, so that the one before is. The state goes first: with it as it
+// was, a folder that has no such segment has lost one.
+func (s *Store) unmake(number uint64) error {
+	was := s.state.Newest
+	s.state.Newest = max(number, 1) - 1
+	if was >= number { // it stayed where the machine stopped, and what was written to the segment did not
+		if err := s.writeState(true); err != nil {
+			return err
+		}
+	}
+	return s.removeFiles(number)
 }
 
 // applyTo returns what makes the entries of the segment's log count. s.mu is held while it is called.
