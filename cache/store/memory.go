@@ -108,23 +108,29 @@ func (m *Memory) Get(k cache.Key) *cache.Object {
 
 // hitFront counts a hit in the front and, if the entry is still in the queue, moves it.
 func (m *Memory) hitFront(e *entry) {
-	if e.front.Load() {
-		return
+	if !e.front.Load() && !m.promote(e) {
+		e.touch()
 	}
-	// A hit waits for nobody: if the lock is taken, a later hit will move the entry.
-	if m.frontBytes.Load()+e.size <= m.frontMax && m.mu.TryLock() {
-		defer m.mu.Unlock()
-		// The front may have let go of e since it was found there; then letGo has
-		// cleared held. Without that check the entry would move to a front that
-		// does not know it, and nobody would ever evict it.
-		if e.held && e.place != nowhere && m.frontBytes.Load()+e.size <= m.frontMax {
-			m.queue.unlink(e)
-			m.enterFront(e)
-			m.counts.promoted++
-			return
-		}
+}
+
+// promote moves an entry that the front holds there from the queue, and reports whether it did. A hit waits for nobody: if
+// the lock is taken, a later hit will move it.
+func (m *Memory) promote(e *entry) bool {
+	if m.frontBytes.Load()+e.size > m.frontMax || !m.mu.TryLock() {
+		return false
 	}
-	e.touch()
+	defer m.mu.Unlock()
+	// The front may have let go of e since it was found there; then letGo has
+	// cleared held. Without that check the entry would move to a front that
+	// does not know it, and nobody would ever evict it. And another hit may have
+	// moved it since.
+	if !e.held || e.place == nowhere || e.place == inFront || m.frontBytes.Load()+e.size > m.frontMax {
+		return false
+	}
+	m.queue.unlink(e)
+	m.enterFront(e)
+	m.counts.promoted++
+	return true
 }
 
 // hitQueue counts a hit in the queue and offers the entry to the front when due.
