@@ -34,7 +34,7 @@ var firstNames = map[string][]string{
 }
 
 // labels are all that a metric of ours may have.
-var labels = []string{"node", "site", "proto", "verdict", "code", "origin", "pop", "reason", "direction", "kind", "tier", "state", "name", "instance", "result", "transport", "qtype", "rcode", "le"}
+var labels = []string{"node", "site", "proto", "verdict", "code", "origin", "pop", "reason", "direction", "kind", "tier", "state", "name", "instance", "result", "coding", "event", "transport", "qtype", "rcode", "le"}
 
 // TestOperate uses what an operator has: status, health, metrics, log and drain.
 func TestOperate(t *testing.T) {
