@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"time"
 
 	"github.com/quic-go/quic-go/quicvarint"
 )
@@ -16,6 +17,8 @@ type relay struct {
 	front *net.UDPConn // the client's side
 	back  *net.UDPConn // the edge's side
 	work  sync.WaitGroup
+
+	carried sync.WaitGroup // all that came from the client
 
 	opened chan struct{}
 
@@ -39,7 +42,7 @@ func newRelay(edge netip.AddrPort) (*relay, error) {
 		return nil, err
 	}
 	r := &relay{front: front, back: back, opened: make(chan struct{})}
-	r.work.Go(r.forth)
+	r.carried.Go(r.forth)
 	r.work.Go(r.home)
 	return r, nil
 }
@@ -49,7 +52,7 @@ func (r *relay) forth() {
 	buf := make([]byte, 64<<10)
 	for {
 		n, from, err := r.front.ReadFromUDP(buf)
-		if err != nil {
+		if err != nil || n == 0 { // an empty datagram is close's
 			return
 		}
 		datagram := append([]byte(nil), buf[:n]...)
@@ -153,8 +156,16 @@ func (r *relay) release() {
 	close(r.opened)
 }
 
+// close ends the relay behind all that the client has sent: its last datagram says that the
+// connection is over, and an edge that never hears so keeps it until it has been idle too long.
 func (r *relay) close() {
 	r.release()
+	r.front.SetReadDeadline(time.Now().Add(patience))
+	if last, err := net.Dial("udp", r.front.LocalAddr().String()); err == nil {
+		last.Write(nil)
+		last.Close()
+	}
+	r.carried.Wait()
 	r.front.Close()
 	r.back.Close()
 	r.work.Wait()
