@@ -10,43 +10,50 @@ import (
 	"time"
 )
 
-// What a tag costs the memory of an object: its text with the field's, and four bytes. The texts are of 15 bytes, of
-// which each object has other ones.
+// What a tag costs the memory of an object: what it is found by, beyond the text of a field that is stored whether or not it
+// has tags, and is sent to clients that are trusted. No two objects have a tag in common.
 func TestTagMemory(t *testing.T) {
 	if testing.Short() || raceEnabled {
 		t.Skip("measures the heap")
 	}
-	const objects, tags = 20_000, 50
-	measure := func(tagged bool) (heap, accounted int64) {
+	const tags = 50
+	measure := func(field string, objects, length int) (heap, accounted float64) {
 		list := make([]*Object, objects)
-		before := heapNow()
+		before, size := heapNow(), int64(0)
 		for i := range list {
+			var line strings.Builder
+			for j := range tags {
+				fmt.Fprintf(&line, "%0*d ", length, i*tags+j)
+			}
 			h := http.Header{"Cache-Control": {"max-age=60"}}
-			if tagged {
-				var line strings.Builder
-				for j := range tags {
-					fmt.Fprintf(&line, "product-%07d ", i*tags+j)
-				}
-				h["Surrogate-Key"] = []string{strings.TrimSpace(line.String())}
+			if field != "" {
+				h[field] = []string{line.String()}
 			}
 			o, why := Policy{}.admit(Key{Site: "www", Path: "/"}, http.Header{}, 200, h, time.Time{}, time.Time{})
 			if why != "" {
 				t.Fatal(why)
 			}
 			list[i] = o
-			accounted += o.Size()
+			size += o.Size()
 		}
-		heap = heapNow() - before
+		heap = float64(heapNow()-before) / float64(objects*tags)
 		runtime.KeepAlive(list)
-		return heap, accounted
+		return heap, float64(size) / float64(objects*tags)
 	}
-	plain, plainSize := measure(false)
-	with, withSize := measure(true)
-	each := float64(with-plain) / (objects * tags)
-	accounted := float64(withSize-plainSize) / (objects * tags)
-	t.Logf("%.1f bytes of heap for each (tag, object) of 15 bytes, accounted %.1f", each, accounted)
-	if each > 24 || each > accounted*1.25 {
-		t.Errorf("%.1f bytes of heap for each (tag, object), want at most 24, accounted are %.1f", each, accounted)
+	none, _ := measure("", 20_000, 15)
+	all, _ := measure(surrogateKey, 20_000, 15)
+	t.Logf("tags of 15 bytes: %.1f bytes of heap for each (tag, object) with the field", all-none)
+	if all-none > 24 {
+		t.Errorf("tags of 15 bytes: %.1f bytes of heap for each (tag, object) with the field, want at most 24", all-none)
+	}
+	for _, c := range []struct{ length, objects int }{{15, 20_000}, {60, 10_000}, {300, 2_000}} {
+		text, textSize := measure("Surrogate-Nil", c.objects, c.length)
+		with, withSize := measure(surrogateKey, c.objects, c.length)
+		each, accounted := with-text, withSize-textSize
+		t.Logf("tags of %d bytes: %.1f bytes of heap for each (tag, object) beyond the field, accounted %.1f", c.length, each, accounted)
+		if each > 24 || each > accounted*1.25 {
+			t.Errorf("tags of %d bytes: %.1f bytes of heap for each (tag, object), want at most 24, accounted are %.1f", c.length, each, accounted)
+		}
 	}
 }
 
