@@ -47,8 +47,9 @@ const settledAfter = 2 * time.Second
 // remembered is the most entity-tags each of the two generations holds, of about 250 bytes each.
 const remembered = 32 << 10
 
-// Of a file above sampledAbove bytes, samples of it are hashed in place of its content, with its size and its time: to read 10 GiB for
-// the first byte takes longer than a client waits.
+// Of a file above sampledAbove bytes, samples of it are hashed in place of its content, with its size and its times: to read 10 GiB for
+// the first byte takes longer than a client waits. The inode's own time is one of them: a copy that keeps the other, or a build that
+// gives all files the same, may differ from what was there in no sample.
 const (
 	sampledAbove = 64 << 20
 	samples      = 64
@@ -127,16 +128,16 @@ func (t *hashes) read(ctx context.Context, f fs.File, content io.ReadSeeker, key
 	case <-ctx.Done():
 		return "", nil, context.Cause(ctx)
 	}
-	was := key.content()
+	was := key.hashed()
 	buf := make([]byte, 64<<10)
 	for range 3 {
 		sum, weak := sha256.New(), ""
 		if was.size > sampledAbove {
-			if err := sampled(sum, content, was, buf); err != nil {
-				return "", nil, err
+			if !t.aged(max(was.modified, was.status)) {
+				weak = "W/" // its times would not show another change, nor would samples
 			}
-			if !t.aged(was.modified) {
-				weak = "W/" // its time would not show another change, nor would samples
+			if err := sampled(sum, content, was, weak, buf); err != nil {
+				return "", nil, err
 			}
 		} else if _, err := io.CopyBuffer(sum, struct{ io.Reader }{content}, buf); err != nil {
 			// Only Read: a file's own WriteTo would take no buffer of ours.
@@ -149,7 +150,7 @@ func (t *hashes) read(ctx context.Context, f fs.File, content io.ReadSeeker, key
 		if err != nil {
 			return "", nil, err
 		}
-		if is := identify(info).content(); is != was {
+		if is := identify(info).hashed(); is != was {
 			was = is
 			continue
 		}
@@ -159,9 +160,18 @@ func (t *hashes) read(ctx context.Context, f fs.File, content io.ReadSeeker, key
 	return "", nil, errChanging
 }
 
-// sampled hashes what stands for a large file.
-func sampled(sum hash.Hash, content io.ReadSeeker, is identity, buf []byte) error {
-	fmt.Fprint(sum, is.size, is.modified)
+// hashed is what must stay the same while an entity-tag is computed.
+func (id identity) hashed() identity {
+	if id.size > sampledAbove {
+		return id
+	}
+	return id.content()
+}
+
+// sampled hashes what stands for a large file. While the entity-tag is weak it is unlike the strong one that follows: a 304 by
+// that must not confirm what came before a change that the times did not show.
+func sampled(sum hash.Hash, content io.ReadSeeker, is identity, weak string, buf []byte) error {
+	fmt.Fprintln(sum, weak, is.size, is.modified, is.status)
 	for i := range int64(samples) {
 		if _, err := content.Seek((is.size-sampleSize)*i/(samples-1), io.SeekStart); err != nil {
 			return err

@@ -30,7 +30,7 @@ type StaticConfig struct {
 }
 
 // Static serves the files of a folder, whatever host is asked for: GET, HEAD and OPTIONS, ranges and conditions, with
-// strong validators made from the content. A folder is its index.html; nothing lists it. Names that begin with a dot do
+// strong validators made from the content, or of a large file from samples of it and its times: see sampledAbove. A folder is its index.html; nothing lists it. Names that begin with a dot do
 // not exist, but for .well-known at the top (RFC 8615). It is safe for concurrent use.
 type Static struct {
 	cfg     StaticConfig
