@@ -16,9 +16,9 @@ import (
 	"hither/cache/store/disk"
 )
 
-// A slice whose body on disk is damaged is asked for anew, within the answer that found it so, and once.
-func TestDamagedSlice(t *testing.T) {
-	const slice, size, at = 4 << 20, 20 << 20, 6 << 20
+// Slices whose bodies on disk are damaged are asked for anew, however many, within the answer that found them so, and once.
+func TestDamagedSlices(t *testing.T) {
+	const slice, size, at = 4 << 20, 24 << 20, 2 << 20
 	folder := t.TempDir()
 	clk := new(clock)
 	begin := func() (*cache.Cache, *store.Tiered) {
@@ -99,16 +99,18 @@ func TestDamagedSlice(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	if _, err := f.WriteAt([]byte("garbage"), at); err != nil {
-		t.Fatal(err)
+	for i := range int64(size / slice) { // every slice has a damaged piece
+		if _, err := f.WriteAt([]byte("garbage"), i*slice+at); err != nil {
+			t.Fatal(err)
+		}
 	}
 	for range 3 {
 		get(c)
 	}
-	if n := asked - before; n != 1 {
-		t.Errorf("the origin was asked %d times for a damaged slice", n)
+	if n := asked - before; n != size/slice {
+		t.Errorf("the origin was asked %d times for %d damaged slices", n, size/slice)
 	}
-	if st := s.Disk().Stats(); !st.On || st.Corrupt != 1 {
+	if st := s.Disk().Stats(); !st.On || st.Corrupt != size/slice {
 		t.Errorf("disk: %+v", st)
 	}
 }

@@ -148,6 +148,9 @@ func (w *Walk) Range(off, n int64, yield func([]byte) bool) error {
 		}
 		before, deep := w.given, w.stored != nil && w.stored.Body.Deep()
 		err := w.read(off-s.first, until-s.first, give)
+		if w.given > before {
+			anew = 0 // the next one that cannot be read is another
+		}
 		off += w.given - before
 		switch {
 		case !more:
