@@ -41,7 +41,7 @@ type EdgeCache struct {
 	// Memory is what stored responses may take in memory. Default 256MiB; 0B = nothing is stored, else at least 128KiB.
 	Memory Size `yaml:"memory"`
 
-	// Disk is what stored responses may take on disk, in the folder `cache` of the node's state folder, with all that is kept about them. What memory gives up and was asked for more than once goes there, and outlives a restart. Its index takes memory beside `memory`: about 80 bytes for each object, and room for one for each 4KiB. Default 0B = no disk tier; else at least 16MiB.
+	// Disk is what stored responses may take on disk, in the folder `cache` of the node's state folder, with all that is kept about them. What memory gives up and was asked for more than once goes there, and outlives a restart. Its index takes memory beside `memory`: about 80 bytes for each object, and room for one for each 4KiB. Default 0B = no disk tier, and what lies there is removed; else at least 16MiB.
 	Disk Size `yaml:"disk"`
 
 	// MemoryLimit is how much memory the whole process aims to stay below; it must be larger than `memory`. Default 1GiB; 0B = no limit of its own.

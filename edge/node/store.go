@@ -15,6 +15,12 @@ const diskFolder = "cache"
 // stored before: each content that is fetched takes one, and no process fetches a trillion.
 func (n *Node) newStore() (s cache.Store, epoch uint64, err error) {
 	size := n.edge.Cache
+	folder := filepath.Join(n.o.State, diskFolder)
+	if size.Memory == 0 || size.Disk == 0 {
+		if err := disk.Forget(folder); err != nil {
+			n.o.Log.Error("what is on disk cannot be removed; empty the folder before a start with `edge.cache.disk`, for purges do not reach it", "folder", folder, "error", err)
+		}
+	}
 	if size.Memory == 0 {
 		return store.None{}, 0, nil
 	}
@@ -25,7 +31,7 @@ func (n *Node) newStore() (s cache.Store, epoch uint64, err error) {
 	if size.Disk == 0 {
 		return m, 0, nil
 	}
-	d, err := disk.Open(disk.Config{Folder: filepath.Join(n.o.State, diskFolder), Size: int64(size.Disk), Log: n.o.Log, Now: n.o.Now})
+	d, err := disk.Open(disk.Config{Folder: folder, Size: int64(size.Disk), Log: n.o.Log, Now: n.o.Now})
 	if err != nil {
 		m.Close()
 		return nil, 0, err

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"testing"
 
+	"hither/cache"
 	"hither/cache/store"
 	"hither/cache/store/disk"
 	"hither/deploy"
@@ -46,4 +47,39 @@ func TestNewStore(t *testing.T) {
 		t.Errorf("after a restart: epoch %d after %d, %v", next, epoch, err)
 	}
 	again.closeStore()
+}
+
+// What lies on disk is gone after a process that has no disk, whose purges did not reach it.
+func TestNewStoreWithoutDisk(t *testing.T) {
+	state := t.TempDir()
+	run := func(memory, disk deploy.Size, do func(cache.Store)) {
+		t.Helper()
+		n := &Node{o: Options{State: state, Log: slog.New(slog.DiscardHandler)}}
+		n.edge.Cache.Memory, n.edge.Cache.Disk = memory, disk
+		var err error
+		if n.store, _, err = n.newStore(); err != nil {
+			t.Fatal(err)
+		}
+		do(n.store)
+		n.closeStore()
+	}
+	k := cache.Key{Site: "www", Class: cache.ClassGet, Path: "/"}
+	fill := func(s cache.Store) {
+		s.Put(&cache.Object{Key: k, Status: 200})
+		s.Get(k) // so that it is worth a write
+	}
+	find := func(want bool) func(cache.Store) {
+		return func(s cache.Store) {
+			if got := s.Get(k) != nil; got != want {
+				t.Errorf("found: %v", got)
+			}
+		}
+	}
+	run(1<<20, 0, find(false)) // there is no folder yet
+	for _, memory := range []deploy.Size{1 << 20, 0} {
+		run(1<<20, disk.MinSize, fill)
+		run(1<<20, disk.MinSize, find(true))
+		run(memory, 0, find(false))
+		run(1<<20, disk.MinSize, find(false))
+	}
 }

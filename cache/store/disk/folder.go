@@ -178,6 +178,20 @@ func (s *Store) abandon() error {
 	return nil
 }
 
+// Forget removes what lies in a folder for a process that has no Store there: neither what it replaces nor what it purges would be
+// removed. A folder that is not there has nothing. The error may be ErrLocked.
+func Forget(folder string) error {
+	if _, err := os.Stat(folder); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	lock, err := lockFolder(folder)
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	return (&Store{c: Config{Folder: folder}, lock: lock}).abandon()
+}
+
 // removeFiles removes a segment, its log first: without it the other is not used.
 func (s *Store) removeFiles(number uint64) error {
 	var errs error
