@@ -9,14 +9,12 @@ import (
 // those by what it knows of them, and lets the cache do it with the rest.
 type Sweeper interface {
 	// Sweep carries out purges. Of the objects that lie deep it removes what they mean, or marks it stale, so that it stays so
-	// when Sweep has returned and whatever then happens to the process; it counts them in Objects, but for those that are in
+	// when Sweep has returned, whatever then happens to the process or the machine; it counts them in Objects, but for those that are in
 	// reach as well. All others it yields as Each does.
 	//
 	// strike reports whether the purges take an object, and marks it where one makes it stale; with count it is counted. It is asked about whatever moves
 	// meanwhile, may be called concurrently, and does not call the store.
 	Sweep(purges []*DeepPurge, strike func(o *Object, count bool) (gone bool), yield func(*Object) bool)
-	// Sync returns when all that was deleted and marked stays so even if the machine stops.
-	Sync()
 }
 
 // A DeepPurge is a purge that a Sweeper carries out.

@@ -156,8 +156,6 @@ func (c *Cache) Purge(p Purge) Purged {
 	if whole {
 		c.sweep(o)
 		done.Objects = o.objects
-	} else if s, ok := c.store.(Sweeper); ok {
-		s.Sync()
 	}
 	c.purged[p.Kind].purges.Add(1)
 	c.purged[p.Kind].objects.Add(uint64(done.Objects))

@@ -125,9 +125,6 @@ func (t *Tiered) Sweep(purges []*cache.DeepPurge, strike func(o *cache.Object, c
 	t.memory.Each(yield)
 }
 
-// Sync returns when no crash can bring back what was removed.
-func (t *Tiered) Sync() { t.disk.Sync() }
-
 // Wait returns when nothing waits to be applied or written. It is there for tests.
 func (t *Tiered) Wait() {
 	t.memory.Wait()

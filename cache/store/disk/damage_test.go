@@ -107,11 +107,6 @@ func TestModel(t *testing.T) {
 					}
 				}
 			},
-			"mark": func(r *rapid.T) {
-				p := path.Draw(r, "path")
-				h.Mark(key(p), h.c.Now())
-				l.stale[p] = l.newest[p] != 0
-			},
 			"restart": func(*rapid.T) { h.restart() },
 			"kill":    func(*rapid.T) { h.crash(); h.open() },
 			"": func(r *rapid.T) {

@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"slices"
-	"time"
 
 	"hither/cache"
 )
@@ -61,7 +60,7 @@ func (s *Store) Sweep(purges []*cache.DeepPurge, strike func(o *cache.Object, co
 	if len(h.prefix) > 0 {
 		h.readLogs()
 	}
-	s.Sync()
+	s.syncLog()
 	return done
 }
 
@@ -253,36 +252,8 @@ func (h *hunt) lookAt(l *logEntry) bool {
 	return true
 }
 
-// Mark marks stale what is here under exactly k.
-func (s *Store) Mark(k cache.Key, at time.Time) {
-	if s.Off() != nil {
-		return
-	}
-	h := s.hash(k)
-	s.change.Lock()
-	defer s.change.Unlock()
-	s.mu.Lock()
-	if it := s.pending[h]; it != nil {
-		it.o.MarkStale(at)
-	}
-	_, ok := s.index[h]
-	s.mu.Unlock()
-	if !ok || s.Off() != nil {
-		return
-	}
-	if err := s.newest.append(appendSoft(nil, h, at.UnixNano())); err != nil {
-		s.fail(err)
-		return
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if e, ok := s.index[h]; ok {
-		s.soften(h, e, at.UnixNano())
-	}
-}
-
-// Sync returns when what was removed and marked stays so even if the machine stops.
-func (s *Store) Sync() {
+// syncLog returns when what was removed and marked stays so even if the machine stops.
+func (s *Store) syncLog() {
 	s.change.Lock()
 	log := s.newest
 	var to *os.File
