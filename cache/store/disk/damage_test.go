@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"math/rand/v2"
 	"os"
@@ -354,6 +355,90 @@ func TestForeignFiles(t *testing.T) {
 	}
 	h.open()
 	h.want("/c", 0)
+}
+
+// withAside opens a store of 1 MiB in whose folder lie 600,000 bytes aside.
+func withAside(t *testing.T) *house {
+	t.Helper()
+	h := build(t, Config{})
+	for i := range 60 {
+		h.put(object(key(fmt.Sprint("/old/", i)), 1, 10_000))
+	}
+	h.shut()
+	if err := os.WriteFile(filepath.Join(h.folder, stateName), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	h.open()
+	for range 2 {
+		if n, st := h.asides(), h.Stats(); n != 1 || st.Bytes < 600_000 {
+			t.Fatalf("%d folders are aside; stats %+v", n, st)
+		}
+		h.restart()
+	}
+	return h
+}
+
+func (h *house) asides() int {
+	h.t.Helper()
+	found, err := filepath.Glob(filepath.Join(h.folder, asideName+"*"))
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return len(found)
+}
+
+// What was moved aside counts as used, over restarts too, and goes before anything that is of use.
+func TestAsideGoesForRoom(t *testing.T) {
+	h := withAside(t)
+	for i := range 60 {
+		h.put(object(key(fmt.Sprint("/", i)), 1, 10_000))
+		if n := filesIn(t, h.folder); n > h.config.Size {
+			t.Fatalf("%d bytes are in the folder after %d objects", n, i+1)
+		}
+	}
+	if n := h.asides(); n != 0 {
+		t.Errorf("%d folders are still aside", n)
+	}
+	if n := strings.Count(h.said.String(), "is removed: its room"); n != 1 {
+		t.Errorf("said %d times:\n%s", n, h.said)
+	}
+	for i := range 60 {
+		h.want(fmt.Sprint("/", i), 1)
+	}
+}
+
+// So it does where the size is smaller than before.
+func TestAsideGoesForASmallerSize(t *testing.T) {
+	h := withAside(t)
+	for i := range 20 {
+		h.put(object(key(fmt.Sprint("/", i)), 1, 10_000))
+	}
+	h.config.Size = 512 << 10
+	h.restart()
+	if n := h.asides(); n != 0 {
+		t.Errorf("%d folders are aside in half of the room", n)
+	}
+	for i := range 20 {
+		h.want(fmt.Sprint("/", i), 1)
+	}
+}
+
+// filesIn is how many bytes all files below a folder have.
+func filesIn(t *testing.T, folder string) (n int64) {
+	t.Helper()
+	err := filepath.WalkDir(folder, func(_ string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		if info, err := d.Info(); err == nil { // else it went meanwhile
+			n += info.Size()
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
 }
 
 func TestOneProcessAtATime(t *testing.T) {

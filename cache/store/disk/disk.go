@@ -77,6 +77,7 @@ type Store struct {
 
 	off    atomic.Pointer[error] // why the tier is off; nil = it is on
 	errors atomic.Int64          // records that could not be read
+	asides atomic.Int64          // bytes of what was put aside
 
 	mu      sync.RWMutex // guards what follows; nothing waits while it is held
 	index   map[uint64]entry
@@ -153,6 +154,7 @@ func (s *Store) open() error {
 		s.state = *found
 	}
 	s.seed = s.state.Seed
+	s.weighAsides()
 	doubt := !s.state.Clean && (s.state.Boot == "" || s.state.Boot != bootID())
 	clean := s.state.Clean
 	s.state.Run++

@@ -22,7 +22,7 @@ const (
 	stateName = "state.json"
 	dataExt   = ".data"
 	logExt    = ".log"
-	asideName = "aside-" // a folder with what another version wrote, by the time it was found
+	asideName = "aside-" // a folder with what is not used, by the time it was found; there until its room is needed
 
 	version = 1 // of all that is written here
 )
@@ -123,8 +123,34 @@ func (s *Store) aside(why string) error {
 			return err
 		}
 	}
-	s.c.Log.Warn("what was on disk is not used and was moved aside; beginning anew", "folder", s.c.Folder, "to", into, "why", why)
+	s.c.Log.Warn("what was on disk is not used and was moved aside, until its room is needed; beginning anew", "folder", s.c.Folder, "to", into, "why", why)
 	return nil
+}
+
+// weighAsides finds what is aside, by this start or an earlier one: it counts as used.
+func (s *Store) weighAsides() {
+	folder := os.DirFS(s.c.Folder)
+	names, _ := fs.Glob(folder, asideName+"*/*") // an error would be the pattern's
+	for _, name := range names {
+		if info, err := fs.Stat(folder, name); err == nil {
+			s.asides.Add(info.Size())
+		}
+	}
+}
+
+// removeAsides removes what is aside.
+func (s *Store) removeAsides() error {
+	bytes := s.asides.Swap(0)
+	if bytes == 0 {
+		return nil
+	}
+	var errs error
+	names, _ := fs.Glob(os.DirFS(s.c.Folder), asideName+"*")
+	for _, name := range names {
+		errs = errors.Join(errs, os.RemoveAll(s.path(name)))
+	}
+	s.c.Log.Info("what was moved aside is removed: its room is needed", "folder", s.c.Folder, "bytes", bytes)
+	return errs
 }
 
 // writeState replaces the state in one step. With sync it also stays if the machine stops.
@@ -175,6 +201,7 @@ func (s *Store) abandon() error {
 	for _, n := range numbers {
 		s.removeFiles(n)
 	}
+	s.removeAsides()
 	return nil
 }
 

@@ -68,6 +68,11 @@ func (s *Store) load(known, clean, doubt bool) error {
 	}
 	s.counts = counts{}
 	s.state.Newest = newest
+	if s.used() > s.c.Size {
+		if err := s.removeAsides(); err != nil {
+			return err
+		}
+	}
 	for s.used() > s.c.Size && len(s.order) > 0 { // it was larger before
 		if err := s.evict(s.order[0]); err != nil {
 			return err

@@ -49,6 +49,10 @@ func (s *Store) room(size int64) error {
 		}
 		s.mu.RUnlock()
 		switch {
+		case full && s.asides.Load() > 0:
+			if err := s.removeAsides(); err != nil {
+				return err
+			}
 		case full && held > 0 && (oldest == nil || held > s.c.Size/leavingShare):
 			s.tidy(true)
 		case oldest == nil:

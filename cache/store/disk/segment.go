@@ -209,8 +209,9 @@ func (s *Store) enter(g *segment) {
 	s.order = append(s.order, g)
 }
 
-// used is what all files take, those of evicted segments that are still read as well.
+// used is what all files take, those of evicted segments that are still read and those put aside as well.
 func (s *Store) used() (n int64) {
+	n = s.asides.Load()
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	for _, g := range s.order {
