@@ -215,6 +215,12 @@ type Admitter interface {
 	Admits(k Key, size int64) bool
 }
 
+// A Keeper is a [Store] whose objects outlive the process, but those that are too large.
+type Keeper interface {
+	// MaxKept is how many bytes such an object may have with all that belongs to it; always the same.
+	MaxKept() int64
+}
+
 // A Store keeps objects in some medium and some number of bytes. All methods may be
 // called concurrently. A store may forget any object at any time; it must never
 // return one for a key other than its own, nor one that was deleted or replaced

@@ -31,9 +31,13 @@ const leastSlice = 64 << 10
 const wholeSlices = 4
 
 // SliceSize is the size of the slices that a site's large responses are stored in, in bytes; 0 = they are not. It is that of
-// the policy, halved until slices are small beside what the store takes and beside what all fills may hold.
+// the policy, halved until slices are small beside what the store takes and beside what all fills may hold. Where objects outlive the
+// process, it is small enough for slices to, and for all bodies that are no larger than wholeSlices of them.
 func (c *Cache) SliceSize(p Policy) int64 {
 	size, most := p.Slice, min(c.store.MaxObject()/32, c.filling/8)
+	if k, ok := c.store.(Keeper); ok {
+		most = min(most, k.MaxKept()/wholeSlices)
+	}
 	for size > most && size/2 >= leastSlice {
 		size /= 2
 	}

@@ -73,6 +73,14 @@ type tight struct {
 
 func (s tight) MaxObject() int64 { return s.max }
 
+// keeping is one of which something outlives the process.
+type keeping struct {
+	tight
+	kept int64
+}
+
+func (s keeping) MaxKept() int64 { return s.kept }
+
 func TestSliceSize(t *testing.T) {
 	for _, test := range []struct{ slice, max, filling, want int64 }{
 		{4 << 20, 1 << 30, 1 << 30, 4 << 20},
@@ -87,6 +95,12 @@ func TestSliceSize(t *testing.T) {
 		c := New(Config{Store: tight{nil, test.max}, Filling: test.filling})
 		if got := c.SliceSize(Policy{Slice: test.slice}); got != test.want {
 			t.Errorf("%+v: %d", test, got)
+		}
+	}
+	for kept, want := range map[int64]int64{16 << 20: 4 << 20, 16<<20 - 1: 2 << 20, 1 << 20: 256 << 10, 100 << 10: 0} {
+		c := New(Config{Store: keeping{tight{nil, 1 << 30}, kept}, Filling: 1 << 30})
+		if got := c.SliceSize(Policy{Slice: 4 << 20}); got != want {
+			t.Errorf("%d bytes are kept: %d, want %d", kept, got, want)
 		}
 	}
 }

@@ -25,6 +25,7 @@ var (
 	_ cache.Store   = (*Tiered)(nil)
 	_ cache.Peeker  = (*Tiered)(nil)
 	_ cache.Sweeper = (*Tiered)(nil)
+	_ cache.Keeper  = (*Tiered)(nil)
 )
 
 const (
@@ -82,6 +83,9 @@ func (t *Tiered) Delete(k cache.Key) (ok bool) {
 
 // MaxObject is that of memory, where everything begins. What is larger than a segment of the disk stays in memory.
 func (t *Tiered) MaxObject() int64 { return t.memory.MaxObject() }
+
+// MaxKept is the largest object that the disk takes, also once that is off: the layout of slices is not to change.
+func (t *Tiered) MaxKept() int64 { return t.disk.MaxRecord() }
 
 // Admits is memory's: what it refuses the first time, the disk does not see.
 func (t *Tiered) Admits(k cache.Key, size int64) bool { return t.memory.Admits(k, size) }

@@ -67,13 +67,16 @@ func (s *Store) Save(o *cache.Object, still func(*cache.Object) bool) bool {
 	return true
 }
 
+// MaxRecord is the largest record that is written, in bytes: an object with its key, fields, tags and checksums.
+func (s *Store) MaxRecord() int64 { return s.segment - headerSize }
+
 // enqueue lets an item wait, where there is room. s.mu is held.
 func (s *Store) enqueue(it *item) {
 	it.size = recordSize(it.o)
 	switch {
 	case it.o.Kind == cache.Pass: // over before anybody reads it
 		return
-	case it.size > s.segment-headerSize || it.o.Key.Len() > mostKey:
+	case it.size > s.MaxRecord() || it.o.Key.Len() > mostKey:
 		s.counts.large++
 		return
 	case s.queued > 0 && s.queued+it.size > s.c.Queue:
