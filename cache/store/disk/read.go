@@ -148,7 +148,7 @@ type reading struct {
 	ok   bool
 }
 
-// readOnce reads f, or waits for who does. ok is false where it is no longer there.
+// readOnce reads f, or waits for who does. ok is false where it is no longer there, or moved up since it was found.
 func (s *Store) readOnce(f found, k cache.Key, above Above) (o *cache.Object, ok bool) {
 	s.mu.Lock()
 	if r := s.reads[f.hash]; r != nil && r.f.e.at(f.e) && r.f.g == f.g {
@@ -158,6 +158,10 @@ func (s *Store) readOnce(f found, k cache.Key, above Above) (o *cache.Object, ok
 			return nil, true
 		}
 		return r.o, r.ok
+	}
+	if e, ok := s.here(f); !ok || e.flags&isUp != 0 { // whoever read it is done
+		s.mu.Unlock()
+		return nil, false
 	}
 	r := &reading{f: f, done: make(chan struct{})}
 	s.reads[f.hash] = r
