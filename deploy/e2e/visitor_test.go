@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -92,6 +93,9 @@ func (v *visitor) dialTLS(ctx context.Context, _, _ string) (net.Conn, error) {
 	for i := min(v.moved.Load(), int64(len(v.edges))-1); i < int64(len(v.edges)); i++ {
 		v.dials.Add(1)
 		c, err := d.DialContext(ctx, "tcp", v.edges[i])
+		if err == nil && v.proto == "h1" {
+			return &steady{Conn: c}, nil
+		}
 		if err == nil {
 			return c, nil
 		}
@@ -103,6 +107,27 @@ func (v *visitor) dialTLS(ctx context.Context, _, _ string) (net.Conn, error) {
 		v.moved.CompareAndSwap(i, i+1)
 	}
 	return nil, dialError{errors.Join(all...)}
+}
+
+// A steady connection gives nothing of an answer away while its request is being written. net/http gives a connection up where, 50 ms
+// after an answer, the writer has not yet said that the request went out, and on a busy machine the system call may take as
+// long to return, with the answer there before it: a client would need two connections, and no edge had closed one.
+type steady struct {
+	net.Conn
+	writing sync.RWMutex // and no Mutex, which may let the reader run before the writer goes on
+}
+
+func (c *steady) Write(p []byte) (int, error) {
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	return c.Conn.Write(p)
+}
+
+func (c *steady) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	c.writing.RLock()
+	defer c.writing.RUnlock()
+	return n, err
 }
 
 // dialQUIC goes on to the next edge when it is asked for a new connection: a client that
