@@ -22,13 +22,14 @@ type identity struct {
 	dev, ino         uint64
 	size             int64
 	modified, status int64 // nanoseconds since 1970; status is the inode's own time of change, which nobody can set back
+	links            uint64
 }
 
 // identify tells size and time alone where the file system has no inodes (embed.FS).
 func identify(info fs.FileInfo) identity {
 	id := identity{size: info.Size(), modified: info.ModTime().UnixNano()}
 	if st, ok := info.Sys().(*syscall.Stat_t); ok {
-		id.dev, id.ino, id.status = uint64(st.Dev), st.Ino, st.Ctim.Nano()
+		id.dev, id.ino, id.status, id.links = uint64(st.Dev), st.Ino, st.Ctim.Nano(), uint64(st.Nlink)
 	}
 	return id
 }
@@ -36,8 +37,14 @@ func identify(info fs.FileInfo) identity {
 // content is what tells whether the content of an open file has changed. The inode's own time changes also when the file
 // is renamed, linked or replaced, none of which touches the bytes that are being read.
 func (id identity) content() identity {
-	id.status = 0
+	id.status, id.links = 0, 0
 	return id
+}
+
+// unlike reports whether the content of an open file may be another than it was. Who writes may set the other time back; where the
+// inode's own has changed, only a change of its links tells that the file was replaced, or got another name.
+func (id identity) unlike(was identity) bool {
+	return id.content() != was.content() || id.status != was.status && id.links == was.links
 }
 
 // settledAfter is how old a change must be before a file's times are believed to show the next one: some file systems
@@ -215,7 +222,7 @@ func (t *hashes) keepLocked(key fileKey, tag string) {
 type steadyFile struct {
 	io.ReadSeeker
 	f   fs.File
-	was identity // content() of it
+	was identity
 
 	mu  sync.Mutex // http.ServeContent reads several ranges in a goroutine of its own
 	err error
@@ -227,7 +234,7 @@ func (s *steadyFile) Read(p []byte) (int, error) {
 	switch {
 	case failed != nil:
 		err = failed
-	case identify(info).content() != s.was:
+	case identify(info).unlike(s.was):
 		err = errChanging
 	}
 	if err != nil && err != io.EOF {

@@ -165,7 +165,7 @@ func (s *Static) serve(w http.ResponseWriter, r *http.Request, f fs.File, info f
 	if t := typeOf(info.Name()); t != "" {
 		h.Set("Content-Type", t) // else ServeContent looks at the first bytes
 	}
-	steady := &steadyFile{f: f, ReadSeeker: content, was: identify(info).content()}
+	steady := &steadyFile{f: f, ReadSeeker: content, was: identify(info)}
 	http.ServeContent(w, rangeable(r), info.Name(), info.ModTime(), steady)
 	if err := steady.failure(); err != nil {
 		s.limiter.Warn("answer broken off", "file", info.Name(), "error", err)
