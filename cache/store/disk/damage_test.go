@@ -423,6 +423,24 @@ func TestAsideGoesForASmallerSize(t *testing.T) {
 	}
 }
 
+// Nothing is left for a process that has no store.
+func TestForget(t *testing.T) {
+	h := withAside(t)
+	h.put(object(key("/"), 1, 10_000))
+	h.shut()
+	if err := Forget(h.folder); err != nil {
+		t.Fatal(err)
+	}
+	if n := filesIn(t, h.folder); n != 0 {
+		t.Errorf("%d bytes are left", n)
+	}
+	h.open()
+	h.want("/", 0)
+	if err := Forget(h.folder); !errors.Is(err, ErrLocked) {
+		t.Errorf("in the folder of a store: %v", err)
+	}
+}
+
 // filesIn is how many bytes all files below a folder have.
 func filesIn(t *testing.T, folder string) (n int64) {
 	t.Helper()

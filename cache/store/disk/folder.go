@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -216,7 +217,9 @@ func Forget(folder string) error {
 		return err
 	}
 	defer lock.Close()
-	return (&Store{c: Config{Folder: folder}, lock: lock}).abandon()
+	s := &Store{c: Config{Folder: folder, Log: slog.New(slog.DiscardHandler)}, lock: lock}
+	s.weighAsides()
+	return s.abandon()
 }
 
 // removeFiles removes a segment, its log first: without it the other is not used.
