@@ -56,12 +56,19 @@ func (f *Fill) plantSignpost(o *Object) {
 	f.mu.Lock()
 	f.signpost = post
 	f.mu.Unlock()
-	if c.flights[f.key] == f {
-		delete(c.flights, f.key)
-		if _, taken := c.flights[o.Key]; !taken {
-			f.key = o.Key
-			c.flights[f.key] = f
-		}
+	f.reroute(o.Key)
+}
+
+// reroute moves the flight to k, unless there is another one. Cache.mu is held.
+func (f *Fill) reroute(k Key) {
+	c := f.c
+	if c.flights[f.key] != f {
+		return
+	}
+	delete(c.flights, f.key)
+	if _, taken := c.flights[k]; !taken {
+		f.key = k
+		c.flights[k] = f
 	}
 }
 
@@ -97,10 +104,15 @@ func (f *Fill) alone(resp *http.Response, why Reason, received time.Time) {
 		marker = f.pass(f.want.Look.Key, received)
 	}
 	f.land(marker)
+	f.handOver(resp, true, Alone, why, received)
+}
+
+// handOver ends a fill that takes no body itself. Where the response is of use it is the leader's, who closes it.
+func (f *Fill) handOver(resp *http.Response, usable bool, s State, why Reason, received time.Time) {
 	f.mu.Lock()
-	f.state, f.reason, f.wait, f.done = Alone, why, received.Sub(f.start), true
+	f.state, f.reason, f.wait, f.done = s, why, received.Sub(f.start), true
 	for r := range f.readers {
-		if r.leader {
+		if r.leader && usable {
 			f.response = resp
 		}
 	}

@@ -231,13 +231,7 @@ func (f *Fill) plantManifest(o *Object, length, size, index int64) *part {
 		}
 	}
 	p := &part{o, l, index}
-	if k := p.key(); c.flights[f.key] == f {
-		delete(c.flights, f.key)
-		if _, taken := c.flights[k]; !taken {
-			f.key = k
-			c.flights[k] = f
-		}
-	}
+	f.reroute(p.key())
 	return p
 }
 
@@ -254,20 +248,7 @@ func (f *Fill) unsliced(resp *http.Response, lifetime time.Duration, received ti
 	}
 	f.land(mark)
 	_, usable := f.came(resp)
-	f.mu.Lock()
-	f.state, f.reason, f.wait, f.done = Unsliced, ReasonRange, received.Sub(f.start), true
-	for r := range f.readers {
-		if r.leader && usable {
-			f.response = resp
-		}
-	}
-	left := f.response == nil
-	f.broadcast()
-	f.mu.Unlock()
-	if left {
-		resp.Body.Close()
-		f.cancel()
-	}
+	f.handOver(resp, usable, Unsliced, ReasonRange, received)
 }
 
 // runPart is run for a slice of a manifest.

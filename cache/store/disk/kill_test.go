@@ -60,6 +60,22 @@ func child(folder string) {
 	}
 }
 
+// startChild runs the test binary as what a variable with a folder makes of it, and returns what it writes.
+func startChild(t *testing.T, variable, folder string) (*exec.Cmd, *bufio.Scanner) {
+	t.Helper()
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), variable+"="+folder)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cmd, bufio.NewScanner(out)
+}
+
 func killConfig(folder string) Config {
 	return Config{Folder: folder, Size: 4 * mib, segment: 256 << 10, lazy: true, Log: slog.New(slog.DiscardHandler)}
 }
@@ -79,18 +95,8 @@ func killed(t *testing.T, rounds int) {
 	tagGone, tagStale := map[string]int{}, map[string]int{}
 	lines, found := 0, 0
 	for round := range rounds {
-		cmd := exec.Command(os.Args[0])
-		cmd.Env = append(os.Environ(), childFolder+"="+folder)
-		cmd.Stderr = os.Stderr
-		out, err := cmd.StdoutPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
+		cmd, in := startChild(t, childFolder, folder)
 		end := 1 + rand.IntN(3000) // lines, and then it is killed wherever it is
-		in := bufio.NewScanner(out)
 		for n := 0; in.Scan(); n++ {
 			var verb, what, how string
 			var version int

@@ -1,11 +1,9 @@
 package disk
 
 import (
-	"bufio"
 	"fmt"
 	"log/slog"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -61,17 +59,7 @@ func TestSoakRestart(t *testing.T) {
 	}
 	forget(t, folder)
 	began = time.Now()
-	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), soakFolder+"="+folder)
-	cmd.Stderr = os.Stderr
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	in := bufio.NewScanner(out)
+	cmd, in := startChild(t, soakFolder, folder)
 	if !in.Scan() || in.Text() != "hit" {
 		t.Fatalf("the process says %q", in.Text())
 	}
