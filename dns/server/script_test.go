@@ -211,8 +211,8 @@ func (p *player) ask(words, below []string) {
 	if over == "" {
 		over = p.over
 	}
-	raw := p.w.exchange(p.t, over, msg)
 	want := words[split+1:]
+	raw := p.w.exchange(p.t, over, msg, want[0] == "silence")
 	if want[0] == "silence" {
 		if raw != nil {
 			p.fatal("an answer instead of silence: %x", raw)

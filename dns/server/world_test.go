@@ -174,9 +174,9 @@ func freePort(t *testing.T, a netip.Addr) int {
 	return 0
 }
 
-// exchange sends a message and returns the answer, nil for none. Silence over UDP is seen by a second question, whose answer
-// comes instead; over TCP the server ends the connection.
-func (h *house) exchange(t *testing.T, over string, msg []byte) []byte {
+// exchange sends a message and returns the answer. Where silence is wanted that is nil: over UDP it is seen by a second question, whose
+// answer comes instead; over TCP the server ends the connection.
+func (h *house) exchange(t *testing.T, over string, msg []byte, silence bool) []byte {
 	t.Helper()
 	conn, err := net.DialTimeout(over, h.addr, 5*time.Second)
 	if err != nil {
@@ -193,38 +193,35 @@ func (h *house) exchange(t *testing.T, over string, msg []byte) []byte {
 	if _, err := conn.Write(msg); err != nil {
 		t.Fatal(err)
 	}
-	// One worker answers in the order of arrival; with several, the marker may come first.
-	marker := new(dns.Msg)
-	marker.SetQuestion("marker.invalid.", dns.TypeA)
-	marker.Id = 0xfffe
-	packed, err := marker.Pack()
-	if err != nil {
-		t.Fatal(err)
+	const markerID = 0xfffe
+	if silence {
+		marker := new(dns.Msg)
+		marker.SetQuestion("marker.invalid.", dns.TypeA)
+		marker.Id = markerID
+		packed, err := marker.Pack()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := conn.Write(packed); err != nil {
+			t.Fatal(err)
+		}
 	}
-	if _, err := conn.Write(packed); err != nil {
-		t.Fatal(err)
-	}
-	var answer []byte
-	marked := false
-	for !marked || answer == nil {
+	for marked := false; ; marked = true {
 		b := make([]byte, 65536)
-		if marked {
+		if marked { // one worker answers in the order of arrival; with several, the marker may come first
 			conn.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
 		}
 		n, err := conn.Read(b)
+		if marked && errors.Is(err, os.ErrDeadlineExceeded) {
+			return nil
+		}
 		if err != nil {
-			if marked && errors.Is(err, os.ErrDeadlineExceeded) {
-				return nil
-			}
 			t.Fatal(err)
 		}
-		if n > 2 && binary.BigEndian.Uint16(b) == marker.Id {
-			marked = true
-			continue
+		if !silence || n <= 2 || binary.BigEndian.Uint16(b) != markerID {
+			return b[:n]
 		}
-		answer = b[:n]
 	}
-	return answer
 }
 
 func readTCP(t *testing.T, conn net.Conn) []byte {
