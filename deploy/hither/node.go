@@ -248,6 +248,7 @@ func (l link) lifeline(end func()) {
 func newEdge(g given) (role, error) {
 	settings := g.network.EdgeOf(g.o.name)
 	ops.LimitMemory(int64(settings.Cache.MemoryLimit))
+	ops.PaceCollector()
 	return node.New(node.Options{
 		Name: g.o.name, State: g.o.state, Network: g.network, Identity: g.identity,
 		Version: version(), Log: g.log, AccessLog: g.access, Ready: g.ready,
