@@ -65,8 +65,12 @@ func (sc *script) skips(proto string) (string, error) {
 	return "", nil
 }
 
-// play runs a script against an edge of its own. Its error names file and line.
-func (w *world) play(sc *script, proto string, patience time.Duration) (err error) {
+// waits are the steps that wait for what they want; all others wait for nothing but what must come whatever they want.
+var waits = []string{"origin-saw", "expect-log", "counter", "eventually"}
+
+// play runs a script against an edge of its own. Its error names file and line. last is how long the last step waits where it is one of
+// waits: a script that must fail need not wait long for that, and is as patient as others until then.
+func (w *world) play(sc *script, proto string, last time.Duration) (err error) {
 	addr, auth := w.addr(), w.auth
 	r := &run{proto: proto, bell: newBell(patience), auth: auth, calls: make(map[string]*call), counters: make(map[string]int)}
 	r.journal = &journal{bell: r.bell}
@@ -106,10 +110,13 @@ func (w *world) play(sc *script, proto string, patience time.Duration) (err erro
 			r.origin.down()
 		})
 	}()
-	for _, s := range sc.steps {
+	for i, s := range sc.steps {
 		do := verbs[s.verb()]
 		if do == nil {
 			continue
+		}
+		if i == len(sc.steps)-1 && slices.Contains(waits, s.verb()) {
+			r.bell.patience = last
 		}
 		if err := do(r, s); err != nil {
 			return fmt.Errorf("%s: over %s: %s\n\t%w", s.at, proto, s.text, err)
