@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/netip"
@@ -161,18 +162,27 @@ func startEdgeIn(s *setup, a *authority, j *journal, state string, ports []uint1
 	}, nil
 }
 
-// freePorts finds TCP ports that are free on addr, which nobody else uses.
-func freePorts(addr netip.Addr, n int) ([]uint16, error) {
-	var ports []uint16
-	for range n {
-		ln, err := net.Listen("tcp", netip.AddrPortFrom(addr, 0).String())
-		if err != nil {
-			return nil, err
+// freePorts finds ports that are free on addr, which nobody else uses: below those that the kernel gives out by itself
+// (ip_local_port_range), for a QUIC client's socket is on all addresses and would take one before the edge does.
+func freePorts(addr netip.Addr, n int) (ports []uint16, err error) {
+	for range 100 {
+		port := 10_000 + rand.N[uint16](20_000)
+		at := netip.AddrPortFrom(addr, port)
+		ln, refused := net.Listen("tcp", at.String())
+		if err = refused; err != nil {
+			continue
 		}
 		defer ln.Close()
-		ports = append(ports, uint16(ln.Addr().(*net.TCPAddr).Port))
+		u, refused := net.ListenUDP("udp", net.UDPAddrFromAddrPort(at))
+		if err = refused; err != nil {
+			continue
+		}
+		u.Close()
+		if ports = append(ports, port); len(ports) == n {
+			return ports, nil
+		}
 	}
-	return ports, nil
+	return nil, fmt.Errorf("%d ports on %s, of which %d are wanted: %v", len(ports), addr, n, err)
 }
 
 // counter adds up the samples of a metric that have these labels: name{label=value,...},
