@@ -31,6 +31,9 @@ func child(folder string) {
 	}
 	rnd := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 0))
 	for version := int(time.Now().UnixMicro()); ; version++ {
+		if version%100 == 0 {
+			s.Wait() // on a busy machine nothing would ever be written of what is replaced so fast
+		}
 		n := rnd.IntN(childPaths)
 		k := key(fmt.Sprint("/", n))
 		switch rnd.IntN(12) {
