@@ -210,10 +210,17 @@ func TestProbes(t *testing.T) {
 		if n := count("failed") - failed; n < 3 {
 			t.Errorf("%s: down after %v failures", name, n)
 		}
-		problem := strings.Join(h.server.Status().Nodes[0].Problems, "\n")
-		if !strings.Contains(problem, fmt.Sprintf("PoP fra is down at 127.53.7.1:%d: ", port)) || !strings.Contains(problem, c.why) {
-			t.Errorf("%s: the status says %q, want %q", name, problem, c.why)
+		// The last probe's reason is told, and on a busy machine one may take too long.
+		want := fmt.Sprintf("PoP fra is down at 127.53.7.1:%d: ", port)
+		told := func() string { return strings.Join(h.server.Status().Nodes[0].Problems, "\n") }
+		tick := time.NewTicker(time.Millisecond)
+		for before := count("failed"); !strings.Contains(told(), want) || !strings.Contains(told(), c.why); <-tick.C {
+			if count("failed") > before+20 {
+				t.Errorf("%s: the status says %q, want %q", name, told(), c.why)
+				break
+			}
 		}
+		tick.Stop()
 		if got := first(dns.TypeAAAA); got != "2001:db8::1" {
 			t.Errorf("%s: its IPv6 address is up, and answered is %s", name, got)
 		}

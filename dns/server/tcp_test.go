@@ -308,7 +308,8 @@ func TestTCPDrain(t *testing.T) {
 	if took := time.Since(begin); took < last || took > 50*last {
 		t.Errorf("the stop took %v", took)
 	}
-	if n := h.metric(t, dropped(dropCut)); n != 1 {
+	// Half a message, and perhaps a part of one that was still pumped where it was not cut in an answer.
+	if n := h.metric(t, dropped(dropCut)); n != 1 && (n != 2 || h.metric(t, dropped(dropUnread)) != 0) {
 		t.Errorf("%v messages cut", n)
 	}
 	if _, err := net.Dial("tcp", h.addr); err == nil {
