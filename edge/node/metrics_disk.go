@@ -10,7 +10,7 @@ import (
 const tierDisk = "disk"
 
 var (
-	diskState   = prometheus.NewDesc("hither_cache_disk_state", "1 while the disk tier is in use, 0 once it was turned off by a full or failing disk.", nil, nil)
+	diskState   = prometheus.NewDesc("hither_cache_disk_state", "1 while the disk tier is in use, 0 once it was turned off by a full, failing or hanging disk.", nil, nil)
 	diskObjects = prometheus.NewDesc("hither_cache_disk_objects_total", "Objects at the disk tier, by what became of them there.", []string{"event"}, nil)
 	diskWritten = prometheus.NewDesc("hither_cache_disk_written_bytes_total", "Bytes of objects written to disk.", nil, nil)
 )

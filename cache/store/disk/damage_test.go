@@ -333,7 +333,11 @@ func TestForeignFiles(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(folder, stateName), []byte(state), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		before, _, _ := (&Store{c: h.config}).list()
+		files, err := os.ReadDir(folder)
+		if err != nil {
+			t.Fatal(err)
+		}
+		before, _ := ours(files)
 		h.open()
 		h.want("/b", 0)
 		aside, err := filepath.Glob(filepath.Join(folder, asideName+"*"))

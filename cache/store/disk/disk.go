@@ -38,6 +38,9 @@ type Config struct {
 
 	segment int64 // the size of a segment, for tests; 0 = segmentSize
 	lazy    bool  // nothing is synced, for tests: that matters where the machine stops
+	// stall is called before each call of the file system, by who makes it, for tests: where it does not return, the disk hangs.
+	stall func(op, file string)
+	after func(time.Duration, func()) *time.Timer // the clock of such calls, for tests; nil = time.AfterFunc
 }
 
 // MinSize is the smallest size of a Store.
@@ -69,6 +72,8 @@ type Store struct {
 	// order in which they were made. It is held during writes to the log; whoever looks something up never waits for it.
 	change sync.Mutex
 	newest *segment // guarded by change; replaced by the writer alone, which may read it without
+	// sealing is the log before the newest while it is not known to stay if the machine stops; else nil. Guarded by change.
+	sealing *file
 	// entries is room for the writer's entries. Guarded by change.
 	entries []byte
 	scratch []byte // the writer's own
@@ -95,10 +100,18 @@ type Store struct {
 
 	idle *sync.Cond // over mu: an item was dealt with
 
-	slot chan struct{} // one for each read under way
-	wake chan struct{} // tells the writer that there is something to do
-	stop chan struct{} // closed by Close
-	done chan struct{} // closed by the writer
+	least time.Duration // of all limits of calls; Open's to change: no request waits for a start
+
+	slot   chan struct{} // one for each read under way
+	calls  chan struct{} // one for each call of the file system under way
+	wake   chan struct{} // tells the writer that there is something to do
+	stop   chan struct{} // closed by Close
+	done   chan struct{} // closed by the writer
+	opened chan struct{} // closed by Open
+	gone   chan struct{} // closed by fail, first
+	left   chan struct{} // closed when what is in the folder is not used any more, or that cannot be had
+	empty  chan struct{} // closed when nobody does anything in it any more
+	ended  chan struct{} // closed when all files are closed
 }
 
 // Open opens the folder, and reads what is in it: not the objects, only where they are. Files that are not its own are
@@ -119,15 +132,23 @@ func Open(c Config) (*Store, error) {
 	s := &Store{
 		c: c, segment: c.segment, index: make(map[uint64]entry), softs: make(map[uint64]int64), pending: make(map[uint64]*item),
 		reads: make(map[uint64]*reading), slot: make(chan struct{}, mostReads), wake: make(chan struct{}, 1),
-		stop: make(chan struct{}), done: make(chan struct{}),
+		stop: make(chan struct{}), done: make(chan struct{}), calls: make(chan struct{}, mostCalls), opened: make(chan struct{}),
+		gone: make(chan struct{}), left: make(chan struct{}), empty: make(chan struct{}), ended: make(chan struct{}), least: slow,
+	}
+	if s.c.after == nil {
+		s.c.after = time.AfterFunc
 	}
 	s.idle, s.seen = sync.NewCond(&s.mu), newSeen(c.Size)
 	if s.segment == 0 {
 		s.segment = segmentSize(c.Size)
 	}
-	if err := s.open(); errors.Is(err, ErrLocked) {
+	err := s.open()
+	if errors.Is(err, ErrLocked) {
 		return nil, err
-	} else if err != nil {
+	}
+	s.least = 0
+	close(s.opened)
+	if err != nil {
 		s.fail(err)
 	}
 	go s.writer()
@@ -136,11 +157,8 @@ func Open(c Config) (*Store, error) {
 
 // open takes the folder and loads it.
 func (s *Store) open() error {
-	if err := os.MkdirAll(s.c.Folder, 0o700); err != nil {
-		return err
-	}
 	var err error
-	if s.lock, err = lockFolder(s.c.Folder); err != nil {
+	if s.lock, err = s.takeFolder(); err != nil {
 		return err
 	}
 	found, err := s.readState()
@@ -154,7 +172,9 @@ func (s *Store) open() error {
 		s.state = *found
 	}
 	s.seed = s.state.Seed
-	s.weighAsides()
+	if err := s.weighAsides(); err != nil {
+		return err
+	}
 	doubt := !s.state.Clean && (s.state.Boot == "" || s.state.Boot != bootID())
 	clean := s.state.Clean
 	s.state.Run++
@@ -189,16 +209,16 @@ func (s *Store) Off() error {
 	return nil
 }
 
-// fail turns the store off, for good. What lies in the folder is removed where that is possible: from now on nobody writes
-// down what may no longer be used of it.
+// fail turns the store off, for good, and frees all who wait for the disk. What lies in the folder is removed where that is possible:
+// from now on nobody writes down what may no longer be used of it.
 func (s *Store) fail(err error) {
 	if !s.off.CompareAndSwap(nil, &err) {
 		return
 	}
+	close(s.gone)
 	s.c.Log.Error("the disk tier is off until the next start; serving from memory", "folder", s.c.Folder, "error", err)
-	if left := s.abandon(); left != nil {
-		s.c.Log.Error("what is on disk cannot be removed; empty the folder before the next start, for purges from now on do not reach it", "folder", s.c.Folder, "error", left)
-	}
+	<-s.opened // by whom nothing is locked
+	s.leave(err)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	clear(s.index)
@@ -215,7 +235,45 @@ func (s *Store) fail(err error) {
 	s.kick()
 }
 
-// Close writes down what waits, and ends the store. It must be called once, after all other calls have returned.
+// leave sees to it that nothing in the folder is used any more. It waits for that as a request may have to.
+func (s *Store) leave(why error) {
+	defer close(s.left)
+	if errors.Is(why, errHung) && isClosed(s.stop) { // nobody purges any more: it is as after a kill
+		go func() {
+			defer close(s.empty)
+			s.quiet()
+		}()
+		return
+	}
+	first, late := make(chan error, 1), make(chan struct{})
+	go func() {
+		defer close(s.empty)
+		err := s.distrust()
+		if first <- err; err != nil {
+			return
+		}
+		s.clear()
+		s.quiet()
+		s.distrust() // and once more: calls that hung may have made something since
+		s.clear()
+		if isClosed(late) {
+			s.c.Log.Warn("the disk answered, and was emptied", "folder", s.c.Folder)
+		}
+	}()
+	defer s.c.after(hangs, func() { close(late) }).Stop()
+	var err error
+	select {
+	case err = <-first:
+	case <-late:
+		err = errHung
+	}
+	if err != nil {
+		s.c.Log.Error("what is on disk cannot be removed; empty the folder before the next start, for purges from now on do not reach it", "folder", s.c.Folder, "error", err)
+	}
+}
+
+// Close writes down what waits, and ends the store. It must be called once, after all other calls have returned. It waits for a disk that
+// hangs as long as others, and then leaves it.
 func (s *Store) Close() error {
 	close(s.stop)
 	<-s.done
@@ -223,19 +281,40 @@ func (s *Store) Close() error {
 	if err == nil {
 		err = s.settle()
 	}
+	go func() {
+		defer close(s.ended)
+		if isClosed(s.gone) {
+			<-s.empty
+		}
+		s.end()
+	}()
+	late := make(chan struct{})
+	defer s.c.after(hangs, func() { close(late) }).Stop()
+	select {
+	case <-s.ended:
+	case <-late:
+	}
+	return err
+}
+
+// end closes all files. Nobody uses the store any more.
+func (s *Store) end() {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	for _, seg := range append(s.order, s.leaving...) {
-		seg.close()
+		seg.closed.Store(true)
+		seg.file.f.Close()
 	}
 	s.order, s.leaving = nil, nil
-	s.mu.Unlock()
 	if s.newest != nil {
-		s.newest.logTo.Close() // where it was not sealed
+		s.newest.logTo.f.Close() // where it was not sealed
+	}
+	if s.sealing != nil {
+		s.sealing.f.Close()
 	}
 	if s.lock != nil {
 		s.lock.Close()
 	}
-	return err
 }
 
 // settle ends the newest segment and notes that nothing is missing.
@@ -243,6 +322,9 @@ func (s *Store) settle() error {
 	s.change.Lock()
 	defer s.change.Unlock()
 	if err := s.seal(); err != nil {
+		return err
+	}
+	if err := s.finish(s.newest.logTo); err != nil {
 		return err
 	}
 	s.mu.RLock()
@@ -256,7 +338,9 @@ func (s *Store) settle() error {
 	if err := s.writeState(true); err != nil {
 		return err
 	}
-	s.off.CompareAndSwap(nil, &errOver) // who comes late finds nothing, and does no harm
+	if s.off.CompareAndSwap(nil, &errOver) { // who comes late finds nothing, and does no harm
+		close(s.left)
+	}
 	return nil
 }
 

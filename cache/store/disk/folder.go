@@ -13,7 +13,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 )
 
@@ -68,26 +67,10 @@ func parseState(text []byte) (st state, err error) {
 	return st, nil
 }
 
-// lockFolder takes the folder for this process, until the file is closed or the process ends.
-func lockFolder(folder string) (*os.File, error) {
-	f, err := os.OpenFile(filepath.Join(folder, lockName), os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		f.Close()
-		if errors.Is(err, syscall.EWOULDBLOCK) {
-			return nil, fmt.Errorf("%w: %s; give each node its own state folder", ErrLocked, folder)
-		}
-		return nil, fmt.Errorf("lock %s: %w", folder, err)
-	}
-	return f, nil
-}
-
 // readState returns nil where the folder is new. What another version wrote, or nobody can read, is moved aside with all that
 // belongs to it.
 func (s *Store) readState() (*state, error) {
-	text, err := os.ReadFile(s.path(stateName))
+	text, err := s.readFile(s.path(stateName))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -108,7 +91,7 @@ func (s *Store) readState() (*state, error) {
 // aside moves all files of ours into a folder below.
 func (s *Store) aside(why string) error {
 	into := s.path(asideName + time.Now().UTC().Format("20060102T150405.000000000"))
-	if err := os.Mkdir(into, 0o700); err != nil {
+	if err := s.mkdir(into); err != nil {
 		return err
 	}
 	numbers, _, err := s.list()
@@ -120,23 +103,12 @@ func (s *Store) aside(why string) error {
 		names = append(names, fileName(n, dataExt), fileName(n, logExt))
 	}
 	for _, name := range names {
-		if err := os.Rename(s.path(name), filepath.Join(into, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := s.rename(s.path(name), filepath.Join(into, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
 	s.c.Log.Warn("what was on disk is not used and was moved aside, until its room is needed; beginning anew", "folder", s.c.Folder, "to", into, "why", why)
 	return nil
-}
-
-// weighAsides finds what is aside, by this start or an earlier one: it counts as used.
-func (s *Store) weighAsides() {
-	folder := os.DirFS(s.c.Folder)
-	names, _ := fs.Glob(folder, asideName+"*/*") // an error would be the pattern's
-	for _, name := range names {
-		if info, err := fs.Stat(folder, name); err == nil {
-			s.asides.Add(info.Size())
-		}
-	}
 }
 
 // removeAsides removes what is aside.
@@ -145,13 +117,9 @@ func (s *Store) removeAsides() error {
 	if bytes == 0 {
 		return nil
 	}
-	var errs error
-	names, _ := fs.Glob(os.DirFS(s.c.Folder), asideName+"*")
-	for _, name := range names {
-		errs = errors.Join(errs, os.RemoveAll(s.path(name)))
-	}
+	err := s.run(slow, "remove", s.path(asideName), s.clearAsides)
 	s.c.Log.Info("what was moved aside is removed: its room is needed", "folder", s.c.Folder, "bytes", bytes)
-	return errs
+	return err
 }
 
 // writeState replaces the state in one step. With sync it also stays if the machine stops.
@@ -161,7 +129,7 @@ func (s *Store) writeState(sync bool) error {
 		return err
 	}
 	next := s.path(stateName + ".next")
-	f, err := os.OpenFile(next, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	f, err := s.openFile(next, os.O_WRONLY|os.O_CREATE|os.O_TRUNC)
 	if err != nil {
 		return err
 	}
@@ -172,7 +140,7 @@ func (s *Store) writeState(sync bool) error {
 	if err = errors.Join(err, f.Close()); err != nil {
 		return err
 	}
-	if err := os.Rename(next, s.path(stateName)); err != nil || !sync {
+	if err := s.rename(next, s.path(stateName)); err != nil || !sync {
 		return err
 	}
 	return s.syncFolder()
@@ -180,55 +148,32 @@ func (s *Store) writeState(sync bool) error {
 
 // syncFolder makes the names of files stay.
 func (s *Store) syncFolder() error {
-	d, err := os.Open(s.c.Folder)
+	d, err := s.openFile(s.c.Folder, os.O_RDONLY)
 	if err != nil {
 		return err
 	}
 	return errors.Join(s.sync(d), d.Close())
 }
 
-// abandon removes what a later start would find. The state goes first: without it nothing is used.
-func (s *Store) abandon() error {
-	if s.lock == nil { // it may be another's
-		return nil
-	}
-	if err := os.Remove(s.path(stateName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	numbers, _, err := s.list()
-	if err != nil {
-		return nil
-	}
-	for _, n := range numbers {
-		s.removeFiles(n)
-	}
-	s.removeAsides()
-	return nil
-}
-
 // Forget removes what lies in a folder for a process that has no Store there: neither what it replaces nor what it purges would be
 // removed. A folder that is not there has nothing. The error may be ErrLocked.
 func Forget(folder string) error {
-	if _, err := os.Stat(folder); errors.Is(err, fs.ErrNotExist) {
+	s := &Store{c: Config{Folder: folder, Log: slog.New(slog.DiscardHandler)}, calls: make(chan struct{}, mostCalls)}
+	if err := s.distrust(); errors.Is(err, fs.ErrNotExist) {
 		return nil
-	}
-	lock, err := lockFolder(folder)
-	if err != nil {
+	} else if err != nil {
 		return err
 	}
-	defer lock.Close()
-	s := &Store{c: Config{Folder: folder, Log: slog.New(slog.DiscardHandler)}, lock: lock}
-	s.weighAsides()
-	return s.abandon()
+	defer s.lock.Close()
+	s.clear()
+	return nil
 }
 
 // removeFiles removes a segment, its log first: without it the other is not used.
 func (s *Store) removeFiles(number uint64) error {
 	var errs error
 	for _, ext := range [...]string{logExt, dataExt} {
-		if err := os.Remove(s.path(fileName(number, ext))); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			errs = errors.Join(errs, err)
-		}
+		errs = errors.Join(errs, s.remove(s.path(fileName(number, ext))))
 	}
 	return errs
 }
@@ -239,10 +184,16 @@ func fileName(number uint64, ext string) string { return fmt.Sprintf("%016x%s", 
 
 // list returns the numbers of the segments of which there is a file, in order, and the names that are none of ours.
 func (s *Store) list() (numbers []uint64, foreign []string, err error) {
-	files, err := os.ReadDir(s.c.Folder)
+	files, err := s.readDir(s.c.Folder)
 	if err != nil {
 		return nil, nil, err
 	}
+	numbers, foreign = ours(files)
+	return numbers, foreign, nil
+}
+
+// ours is list of what was found.
+func ours(files []fs.DirEntry) (numbers []uint64, foreign []string) {
 	for _, f := range files {
 		name, ext, _ := strings.Cut(f.Name(), ".")
 		n, err := strconv.ParseUint(name, 16, 64)
@@ -255,11 +206,5 @@ func (s *Store) list() (numbers []uint64, foreign []string, err error) {
 		}
 	}
 	slices.Sort(numbers)
-	return slices.Compact(numbers), foreign, nil
-}
-
-// bootID is unlike after each start of the machine; "" where it cannot be told.
-func bootID() string {
-	text, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	return strings.TrimSpace(string(text))
+	return slices.Compact(numbers), foreign
 }

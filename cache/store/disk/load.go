@@ -91,25 +91,25 @@ var errData = errors.New("disk: the file of a segment is damaged")
 // last good entry is then cut off.
 func (s *Store) loadSegment(number uint64, cut func(end error) bool) error {
 	g := &segment{number: number, tags: make([]uint32, 1, 64)}
-	log, err := os.OpenFile(s.path(fileName(number, logExt)), os.O_RDWR, 0)
+	log, err := s.openFile(s.path(fileName(number, logExt)), os.O_RDWR)
 	if err != nil {
 		return err
 	}
 	defer log.Close()
-	if g.file, err = os.OpenFile(s.path(fileName(number, dataExt)), os.O_RDONLY, 0); err != nil {
+	if g.file, err = s.openFile(s.path(fileName(number, dataExt)), os.O_RDONLY|noTime); err != nil {
 		return err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.enter(g)
-	info, err := g.file.Stat()
+	size, err := g.file.size()
 	if err != nil {
 		return err
 	}
-	g.size.Store(info.Size())
+	g.size.Store(size)
 	var begin [headerSize]byte
 	if err := fill(g.file, begin[:]); err != nil || string(begin[:]) != string(header(dataMagic, number)) {
-		return fmt.Errorf("%w: %s", errData, g.file.Name())
+		return fmt.Errorf("%w: %s", errData, g.file.name())
 	}
 	good, err := scan(log, number, s.applyTo(g))
 	if err != nil && cut(err) {
@@ -125,7 +125,7 @@ func (s *Store) loadSegment(number uint64, cut func(end error) bool) error {
 // unbegun reports whether a segment was being made when the process ended: nothing was written to it.
 func (s *Store) unbegun(number uint64) bool {
 	for ext, most := range map[string]int64{dataExt: headerSize, logExt: headerSize - 1} { // in this order they are written
-		info, err := os.Stat(s.path(fileName(number, ext)))
+		info, err := s.stat(s.path(fileName(number, ext)))
 		if err != nil && !errors.Is(err, fs.ErrNotExist) || err == nil && info.Size() > most {
 			return false
 		}
@@ -198,10 +198,11 @@ func (s *Store) doubtBefore(g *segment, at int64) {
 
 // forget removes all segments up to number, with all that lies in them.
 func (s *Store) forget(number uint64) error {
-	var errs error
 	for len(s.order) > 0 && s.order[0].number <= number {
-		errs = errors.Join(errs, s.evict(s.order[0]))
+		if err := s.evict(s.order[0]); err != nil {
+			return err
+		}
 		s.tidy(true)
 	}
-	return errors.Join(errs, s.removeFiles(number))
+	return s.removeFiles(number)
 }

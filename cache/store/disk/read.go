@@ -274,7 +274,7 @@ func (s *Store) read(f found, body bool) (*cache.Object, error) {
 		want = size
 	}
 	room := rooms.Get().(*[]byte)
-	defer rooms.Put(room)
+	defer s.giveBack(func() { rooms.Put(room) })
 	b, err := s.readInto(room, f, 0, want)
 	if err != nil {
 		return nil, err
@@ -320,6 +320,13 @@ func (s *Store) readInto(room *[]byte, f found, have, want int64) ([]byte, error
 	return b, f.g.readAt(b[have:], int64(f.e.off)+have)
 }
 
+// giveBack lets others have the room that something was read into, unless that may hang, and come yet.
+func (s *Store) giveBack(room func()) {
+	if !isClosed(s.gone) {
+		room()
+	}
+}
+
 // copied is a body of its own, in pieces like those of a fill.
 func copied(b []byte) cache.Body {
 	chunks := make([][]byte, 0, pieces(int64(len(b))))
@@ -335,7 +342,7 @@ func copied(b []byte) cache.Body {
 // spoilt removes a record that cannot be read, or is not what was written; a body that is read from it is gone. Where the disk says so
 // of more than a few records, it is given up: whoever reads one of them again, or reads it at the same time, says nothing new.
 func (s *Store) spoilt(f found, err error) {
-	if !f.g.damage(f.e.off) {
+	if s.Off() != nil || !f.g.damage(f.e.off) {
 		return
 	}
 	s.mu.Lock()
@@ -384,7 +391,7 @@ func (b *source) Range(off, n int64, yield func([]byte) bool) error {
 	}
 	defer b.f.g.leases.Add(-1)
 	room := pieceRooms.Get().(*[pieceSize]byte)
-	defer pieceRooms.Put(room)
+	defer b.s.giveBack(func() { pieceRooms.Put(room) })
 	first, last := off/pieceSize, (off+n-1)/pieceSize
 	sums := make([]byte, 4*(last-first+1))
 	if err := b.readAt(sums, b.h.sumsAt()+4*first); err != nil {

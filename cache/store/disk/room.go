@@ -2,7 +2,6 @@ package disk
 
 import (
 	"fmt"
-	"os"
 	"slices"
 	"time"
 )
@@ -27,10 +26,7 @@ const (
 func (s *Store) room(size int64) error {
 	// A log grows by what is removed as well, so it may fill a segment by itself.
 	if s.newest.size.Load()+size > s.segment || s.newest.log.Load() > s.segment/4 {
-		s.change.Lock()
-		err := s.begin()
-		s.change.Unlock()
-		if err != nil {
+		if err := s.turn(); err != nil {
 			return err
 		}
 	}
@@ -66,6 +62,24 @@ func (s *Store) room(size int64) error {
 	return nil
 }
 
+// turn begins a segment behind the newest.
+func (s *Store) turn() error {
+	s.change.Lock()
+	err := s.begin()
+	log := s.sealing
+	s.change.Unlock()
+	if err == nil {
+		err = s.finish(log) // nobody waits for this but who wants to: see syncLog
+	}
+	if err != nil {
+		return err
+	}
+	s.change.Lock()
+	s.sealing = nil
+	s.change.Unlock()
+	return nil
+}
+
 // full reports whether size bytes more would be too many.
 func (s *Store) full(size int64) bool { return s.used()+size+s.segment/8 > s.c.Size }
 
@@ -96,7 +110,7 @@ func (s *Store) tidy(cut bool) (some bool) {
 	})
 	s.mu.Unlock()
 	for _, g := range closing {
-		g.close() // which waits for reads, but not for readers
+		g.close()
 	}
 	return len(closing) > 0
 }
@@ -106,7 +120,7 @@ func (s *Store) check() {
 	if s.Off() != nil {
 		return
 	}
-	_, err := os.Stat(s.path(fileName(s.newest.number, logExt)))
+	_, err := s.stat(s.path(fileName(s.newest.number, logExt)))
 	if err == nil {
 		err = s.room(0)
 	} else {

@@ -16,7 +16,7 @@ type segment struct {
 
 	size  atomic.Int64 // bytes of the file; the writer's to change
 	log   atomic.Int64 // bytes of its log; changed under Store.change
-	logTo *os.File     // while it is the newest; used under Store.change
+	logTo *file        // while it is the newest; used under Store.change
 
 	retired atomic.Bool    // evicted: nobody begins to read from it any more
 	damaged damagedRecords // guards itself
@@ -28,9 +28,8 @@ type segment struct {
 	// stale, where not 0, is since when all its entries are, in nanoseconds from 1970. Guarded by Store.mu.
 	stale int64
 
-	mu     sync.RWMutex // guards what follows; held for reading while something is read
-	file   *os.File
-	closed bool
+	file   *file
+	closed atomic.Bool
 }
 
 // damagedRecords are those that could not be read, or were not what was written, by their offset, which no other record gets. The zero value
@@ -85,33 +84,27 @@ var errClosed = errors.New("disk: the segment was evicted")
 
 // readAt fills p.
 func (g *segment) readAt(p []byte, off int64) error {
-	g.mu.RLock()
-	defer g.mu.RUnlock()
-	if g.closed {
+	_, err := g.file.ReadAt(p, off)
+	if err != nil && g.closed.Load() {
 		return errClosed
 	}
-	_, err := g.file.ReadAt(p, off)
 	return err
 }
 
 // lease keeps the segment open, for as long as there is room for it.
 func (g *segment) lease() bool {
-	g.mu.RLock()
-	defer g.mu.RUnlock()
-	if g.closed {
+	g.leases.Add(1)
+	if g.closed.Load() {
+		g.leases.Add(-1)
 		return false
 	}
-	g.leases.Add(1)
 	return true
 }
 
-// close gives the file up. Who reads from it gets errClosed.
+// close gives the file up. Who begins to read from it gets errClosed.
 func (g *segment) close() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if !g.closed {
-		g.closed = true
-		g.file.Close()
+	if !g.closed.Swap(true) {
+		g.file.closeWithin(slow) // of a removed file this is what removes it
 	}
 }
 
@@ -124,17 +117,19 @@ func (g *segment) append(entries []byte) error {
 	return nil
 }
 
-// seal writes that the newest log is whole, and makes it stay if the machine stops. change is held.
-func (s *Store) seal() error {
-	g := s.newest
-	if err := g.append(appendSeal(nil)); err != nil {
+// seal writes that the newest log is whole. change is held.
+func (s *Store) seal() error { return s.newest.append(appendSeal(nil)) }
+
+// finish makes a sealed log stay if the machine stops.
+func (s *Store) finish(log *file) error {
+	if err := s.sync(log); err != nil {
 		return err
 	}
-	return errors.Join(s.sync(g.logTo), g.logTo.Close())
+	return log.Close()
 }
 
 // sync makes what was written to a file stay if the machine stops.
-func (s *Store) sync(f *os.File) error {
+func (s *Store) sync(f *file) error {
 	if s.c.lazy {
 		return nil
 	}
@@ -149,10 +144,10 @@ func (s *Store) create(number uint64) (*segment, error) {
 	const flags = os.O_RDWR | os.O_CREATE | os.O_EXCL
 	g := &segment{number: number, tags: make([]uint32, 1, 64)}
 	var err error
-	if g.file, err = os.OpenFile(s.path(fileName(number, dataExt)), flags, 0o600); err != nil {
+	if g.file, err = s.openFile(s.path(fileName(number, dataExt)), flags|noTime); err != nil {
 		return nil, err
 	}
-	if g.logTo, err = os.OpenFile(s.path(fileName(number, logExt)), flags|os.O_APPEND, 0o600); err != nil {
+	if g.logTo, err = s.openFile(s.path(fileName(number, logExt)), flags|os.O_APPEND); err != nil {
 		g.file.Close()
 		return nil, err
 	}
@@ -170,12 +165,13 @@ func (s *Store) create(number uint64) (*segment, error) {
 }
 
 // begin makes a new segment the newest; the one before is sealed first, so that of all logs but the last it is known that they
-// are whole. change is held.
+// are whole. That is sealing then, and yet to be synced, which may take long. change is held.
 func (s *Store) begin() error {
 	if s.newest != nil {
 		if err := s.seal(); err != nil {
 			return err
 		}
+		s.sealing = s.newest.logTo
 	}
 	g, err := s.create(s.state.Newest + 1)
 	if err != nil {

@@ -50,15 +50,14 @@ func (s *Store) Sweep(purges []*cache.DeepPurge, strike func(o *cache.Object, co
 		s.strikePending(strike, false)
 		s.gate = nil
 	}
-	if s.Off() != nil {
-		return done
-	}
-	h := s.newHunt(purges)
-	if len(h.all)+len(h.hosts)+len(h.urls)+len(h.tags) > 0 {
-		s.walk(h.look, h.kill)
-	}
-	if len(h.prefix) > 0 {
-		h.readLogs()
+	if s.Off() == nil {
+		h := s.newHunt(purges)
+		if len(h.all)+len(h.hosts)+len(h.urls)+len(h.tags) > 0 {
+			s.walk(h.look, h.kill)
+		}
+		if len(h.prefix) > 0 {
+			h.readLogs()
+		}
 	}
 	s.syncLog()
 	return done
@@ -206,7 +205,7 @@ func (h *hunt) readLogs() {
 	list := slices.Clone(s.order)
 	s.mu.RUnlock()
 	for _, g := range list {
-		log, err := os.Open(s.path(fileName(g.number, logExt)))
+		log, err := s.openFile(s.path(fileName(g.number, logExt)), os.O_RDONLY)
 		if errors.Is(err, fs.ErrNotExist) && g.retired.Load() {
 			continue
 		}
@@ -252,20 +251,28 @@ func (h *hunt) lookAt(l *logEntry) bool {
 	return true
 }
 
-// syncLog returns when what was removed and marked stays so even if the machine stops.
+// syncLog returns when what was removed and marked stays so even if the machine stops. Where the store is off that is when its folder was
+// emptied, or the log says that it could not be.
 func (s *Store) syncLog() {
 	s.change.Lock()
-	log := s.newest
-	var to *os.File
-	if log != nil {
-		to = log.logTo
+	logs := make([]*file, 0, 2)
+	if s.sealing != nil {
+		logs = append(logs, s.sealing)
+	}
+	if s.newest != nil {
+		logs = append(logs, s.newest.logTo)
 	}
 	s.change.Unlock()
-	if to == nil || s.Off() != nil {
-		return
+	for _, log := range logs {
+		if s.Off() != nil {
+			break
+		}
+		if err := s.sync(log); err != nil && !errors.Is(err, fs.ErrClosed) { // closed: sealed, and synced for that
+			s.fail(err)
+		}
 	}
-	if err := s.sync(to); err != nil && !errors.Is(err, os.ErrClosed) { // closed: sealed, and synced for that
-		s.fail(err)
+	if s.Off() != nil {
+		<-s.left
 	}
 }
 
