@@ -27,7 +27,8 @@ type candidate struct {
 	Latency  time.Duration // of its first bytes; 0 = nobody in its group was measured
 	InFlight int
 
-	at *instance
+	hash uint64 // of the ID
+	at   *instance
 }
 
 func byID(i, j candidate) int { return strings.Compare(i.ID, j.ID) }

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/cespare/xxhash/v2"
 )
 
 // ErrNone says that no instance may take the request: none has weight, all that have were tried, or all are out and
@@ -133,7 +135,7 @@ func (b *Balancer) set(list []Instance, first bool) error {
 		i := was[l.ID]
 		switch {
 		case i == nil:
-			if i = (&instance{wellSince: now}); !first {
+			if i = (&instance{hash: xxhash.Sum64String(l.ID), wellSince: now}); !first {
 				i.warmSince = now
 			}
 		case i.gone || i.Weight == 0 && l.Weight > 0: // back

@@ -208,6 +208,13 @@ func TestSetKeeps(t *testing.T) {
 			t.Errorf("still there: %+v", i)
 		}
 	}
+	b, _ = balancer(t, Config{}, these("a"))
+	p := pick(t, b, Query{})
+	answer(p, 200)
+	answer(p, 200)
+	if s := of(t, b, p.Instance()); s.Score.InFlight != 0 {
+		t.Errorf("done twice: %+v", s)
+	}
 }
 
 func TestTurnSurvivesSet(t *testing.T) {

@@ -3,8 +3,6 @@ package balance
 import (
 	"math"
 	"math/rand/v2"
-
-	"github.com/cespare/xxhash/v2"
 )
 
 // room is how much more than its share of the requests in flight an instance may have.
@@ -31,7 +29,7 @@ func (boundedHash) Choose(c []candidate, q Query, r *rand.Rand, _ *drawn) (int, 
 		if float64(c[i].InFlight+1) > math.Ceil(room*total*c[i].Weight/weights) {
 			continue
 		}
-		h := fraction(mix(key ^ xxhash.Sum64String(c[i].ID)))
+		h := fraction(mix(key ^ c[i].hash))
 		if score := -c[i].Weight / math.Log(h+math.SmallestNonzeroFloat64); score > most {
 			best, most = i, score
 		}

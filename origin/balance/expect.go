@@ -31,7 +31,6 @@ func (b *Balancer) expected(p *Pick, length int64, now time.Time) {
 	e, h := b.cfg.Expect, p.header
 	compare := e.MinRatio > 0 && h.Comparable && p.path != 0
 	switch {
-	case e == Expect{}:
 	case h.Status == http.StatusNotFound || h.Status == http.StatusGone:
 		if b.paths.othersHave(p.path, p.at, b.second(now)) {
 			b.bad(p, oddStatus)
@@ -69,7 +68,7 @@ func (b *Balancer) learn(p *Pick, bytes int64, now time.Time) {
 	if !h.Comparable || h.Head {
 		bytes = -1
 	}
-	b.paths.learn(p.path, p.at, bytes, p.anomaly == shorter, b.second(now))
+	b.paths.learn(p.path, p.at, bytes, b.cfg.Expect.MinRatio, b.second(now))
 }
 
 // Bounds of the table of paths: 24 bytes an instance, 400 KiB in all.
@@ -118,7 +117,9 @@ func (p *paths) find(path uint64) *pathSeen {
 // learnWeight is the weight of a new length in the average.
 const learnWeight = 0.1
 
-func (p *paths) learn(path uint64, at *instance, length int64, changed bool, second int64) {
+// learn puts an answer into the table. A length that is far from the instance's own average is new content: the average
+// begins anew.
+func (p *paths) learn(path uint64, at *instance, length int64, ratio float64, second int64) {
 	ps := p.find(path)
 	if ps == nil {
 		if p.by == nil {
@@ -150,7 +151,7 @@ func (p *paths) learn(path uint64, at *instance, length int64, changed bool, sec
 	s.last[0] = uint32(second) + 1
 	switch {
 	case length < 0:
-	case s.length < 0 || changed:
+	case s.length < 0, float64(length) < ratio*float64(s.length), float64(s.length) < ratio*float64(length):
 		s.length = float32(length)
 	default:
 		s.length += learnWeight * (float32(length) - s.length)

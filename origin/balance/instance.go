@@ -5,7 +5,8 @@ import "time"
 // instance is one of the list with all that is known of it. The balancer's lock guards it.
 type instance struct {
 	Instance
-	gone     bool // not in the list any more
+	hash     uint64 // of the ID
+	gone     bool   // not in the list any more
 	inFlight int
 
 	answers window

@@ -82,7 +82,7 @@ func (a *maglev) Choose(c []candidate, q Query, r *rand.Rand, _ *drawn) (int, Wh
 	place := mix(key) % tableSize
 	for range tableSize {
 		i := a.where[a.table[place]]
-		if i >= 0 && c[i].Share >= most*fraction(mix(key^xxhash.Sum64String(c[i].ID))) {
+		if i >= 0 && c[i].Share >= most*fraction(mix(key^c[i].hash)) {
 			return i, why
 		}
 		if place++; place == tableSize {

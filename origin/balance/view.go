@@ -53,7 +53,7 @@ func (b *Balancer) refresh(now time.Time) {
 			g.wellW += float64(i.Weight)
 		}
 		if i.mayTake() {
-			g.may = append(g.may, candidate{ID: i.ID, at: i})
+			g.may = append(g.may, candidate{ID: i.ID, hash: i.hash, at: i})
 		}
 	}
 	for n := range v.groups {
@@ -115,7 +115,7 @@ func (b *Balancer) weighAll(now time.Time) {
 	v := &b.view
 	for _, i := range b.instances {
 		if i.Weight > 0 {
-			v.everybody = append(v.everybody, candidate{ID: i.ID, Weight: float64(i.Weight), Share: 1, at: i})
+			v.everybody = append(v.everybody, candidate{ID: i.ID, Weight: float64(i.Weight), Share: 1, hash: i.hash, at: i})
 		}
 	}
 	slices.SortFunc(v.everybody, byID)
