@@ -4,6 +4,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -289,5 +290,46 @@ func TestAlive(t *testing.T) {
 	give(t, b, "a", 200, 500)
 	if b.Alive("a") {
 		t.Error("alive with a bad answer")
+	}
+}
+
+// TestConcurrent is for the race detector.
+func TestConcurrent(t *testing.T) {
+	cfg := asInFile()
+	cfg.Expect = Expect{MinBytes: 1, MinRatio: .25}
+	b, err := New(cfg, ten())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	for n := range 8 {
+		wg.Go(func() {
+			for k := range 200 {
+				p, err := b.Pick(Query{Path: uint64(k % 3), Trial: true})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				answer(p, []int{200, 200, 500, 404}[(n+k)%4])
+				switch k % 50 {
+				case 0:
+					b.Checked(p.Instance(), n%2 == 0, "as drawn")
+				case 1:
+					if err := b.Set(ten()[:5+n%5]); err != nil {
+						t.Error(err)
+					}
+				case 2:
+					b.Explain(Query{})
+				case 3:
+					b.Alive(p.Instance())
+				}
+			}
+		})
+	}
+	wg.Wait()
+	for _, i := range b.Status().Instances {
+		if i.Score.InFlight != 0 {
+			t.Errorf("%s has %d in flight", i.ID, i.Score.InFlight)
+		}
 	}
 }

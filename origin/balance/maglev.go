@@ -11,10 +11,15 @@ import (
 // tableSize is a prime far above a hundred times the instances: then shares are equal to a percent.
 const tableSize = 65537
 
+// mostPlaces is how many places of the table a hash is led to before it goes to the instance that has the largest part of
+// its share: who may be chosen has a hundredth of the weights or less when it comes to that.
+const mostPlaces = 1000
+
 // maglev is consistent hashing by a table: Eisenbud et al., Maglev, NSDI 2016, section 3.4. Every instance fills the
-// table in an order of its own, as many places as its weight says; a request's hash is a place. An instance that may not
-// be chosen is passed over to the next place, and one with a part of its share keeps that part of its places' requests,
-// always the same ones. Without a hash a place is drawn at random.
+// table in an order of its own, as many places as its weight says; a request's hash is a place. From an instance that may
+// not be chosen the hash of the hash leads on: the next place would do so unevenly, as the orders are arithmetic
+// progressions. One with a part of its share keeps that part of its places' requests, always the same ones. Without a hash
+// a place is drawn at random.
 type maglev struct {
 	all   []candidate
 	table []int16 // place -> index in all
@@ -67,29 +72,29 @@ func (a *maglev) Choose(c []candidate, q Query, r *rand.Rand, _ *drawn) (int, Wh
 		key, why = r.Uint64(), Draw
 	}
 	a.where = a.where[:0]
-	n, most := 0, 0.0
+	n, first, most := 0, 0, 0.0
 	for i := range a.all {
 		for n < len(c) && strings.Compare(c[n].ID, a.all[i].ID) < 0 {
 			n++
 		}
 		if n < len(c) && c[n].ID == a.all[i].ID {
 			a.where = append(a.where, n)
-			most = max(most, c[n].Share)
+			if c[n].Share > most {
+				first, most = n, c[n].Share
+			}
 		} else {
 			a.where = append(a.where, -1)
 		}
 	}
-	place := mix(key) % tableSize
-	for range tableSize {
-		i := a.where[a.table[place]]
+	place := key
+	for range mostPlaces {
+		place = mix(place)
+		i := a.where[a.table[place%tableSize]]
 		if i >= 0 && c[i].Share >= most*fraction(mix(key^c[i].hash)) {
 			return i, why
 		}
-		if place++; place == tableSize {
-			place = 0
-		}
 	}
-	return 0, why // nobody of c has a place: more instances than places
+	return first, why
 }
 
 // mix spreads the bits of x: the finalizer of SplitMix64 (Steele, Lea, Flood, OOPSLA 2014).

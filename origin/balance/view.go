@@ -48,7 +48,7 @@ func (b *Balancer) refresh(now time.Time) {
 		g := v.group(i.Group)
 		g.of++
 		g.allW += float64(i.Weight)
-		if i.isWell(second) {
+		if i.isWell(second) || b.unguarded && i.mayTake() {
 			g.well++
 			g.wellW += float64(i.Weight)
 		}
@@ -101,9 +101,9 @@ func (b *Balancer) weigh(g *group, now time.Time, second int64) {
 		if !b.unguarded {
 			good := c.at.answers.goodness(second)
 			c.Share = max(good*good*good, leastShare)
-		}
-		if warming < len(g.may) { // nobody warms when all do
-			c.Share *= c.at.warm(now, b.cfg.SlowStart)
+			if warming < len(g.may) { // nobody warms when all do
+				c.Share *= c.at.warm(now, b.cfg.SlowStart)
+			}
 		}
 		c.Weight = float64(c.at.Weight) * c.Share
 		c.Latency = c.at.latency.read(now, g.median)
