@@ -358,3 +358,25 @@ func TestDistributionBoundedHash(t *testing.T) {
 		}
 	}
 }
+
+// TestPeak: a latency is known at once when it is the first or far above what was known, and comes down slowly.
+func TestPeak(t *testing.T) {
+	b, c := balancer(t, Config{}, these("a", "b"))
+	answered := func(ms, want float64, wait time.Duration) {
+		t.Helper()
+		p := pick(t, b, Query{Tried: []string{"b"}})
+		p.Header(Header{Status: 200, Length: 1000})
+		p.Done(Outcome{FirstByte: time.Duration(ms * float64(time.Millisecond)), Bytes: 1000})
+		c.pass(wait)
+		if got := of(t, b, "a").Score.LatencyMS; math.Abs(got-want) > .5 {
+			t.Errorf("after %v ms: %v, want %v", ms, got, want)
+		}
+	}
+	answered(20, 20, 0)
+	answered(200, 200, 0)
+	c.pass(10 * time.Second)
+	answered(20, 20+180/math.E, fresh)
+	if got := of(t, b, "b").Score.LatencyMS; math.Abs(got-86.2) > .5 { // never measured: the median
+		t.Errorf("the other has %v", got)
+	}
+}

@@ -104,7 +104,9 @@ func (p *Pick) Done(o Outcome) {
 	switch v {
 	case Good:
 		i.answers.add(b.second(now), true)
-		i.latency.add(o.FirstByte, now)
+		if i.latency.add(o.FirstByte, now) {
+			b.view.stale = true
+		}
 		i.badRow = 0
 		i.goodRow++
 		if i.goodRow >= trialGood && (i.state == onTrial && p.trial || b.view.panic && !i.isWell(b.second(now))) {

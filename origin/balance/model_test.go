@@ -53,7 +53,8 @@ func TestModel(t *testing.T) {
 					}
 					return
 				}
-				if e.Next == nil || e.Next.Instance != p.Instance() || e.Next.Why != p.Why() || e.Next.Sentence == "" {
+				if e.Next == nil || e.Next.Instance != p.Instance() || e.Next.Why != p.Why() || e.Next.Sentence == "" ||
+					len(e.Next.Drawn) > 0 && e.Next.Drawn[0] != p.Instance() || len(e.Next.Drawn) == 2 && e.Next.Drawn[0] == e.Next.Drawn[1] {
 					t.Fatalf("picked %s for %s; Explain said %+v", p.Instance(), p.Why(), e.Next)
 				}
 				n := slices.IndexFunc(e.Instances, func(i InstanceStatus) bool { return i.ID == p.Instance() && i.State != "gone" })

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// fresh is how long a view holds when nothing happens but good answers and time.
+// fresh is how long a view holds when nothing happens but time and good answers about as fast as those before.
 const fresh = 50 * time.Millisecond
 
 // view is who may be chosen, with which weight. It is made anew when something has changed or it is old.

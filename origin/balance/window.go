@@ -79,8 +79,10 @@ type latency struct {
 
 func (l *latency) measured() bool { return !l.at.IsZero() }
 
-func (l *latency) add(sample time.Duration, now time.Time) {
+// add puts a sample in and says whether it is news that cannot wait: the first one, or far above what was known.
+func (l *latency) add(sample time.Duration, now time.Time) (news bool) {
 	sample = max(sample, 0)
+	news = !l.measured() || sample > 2*l.value
 	if !l.measured() || sample > l.value {
 		l.value = sample
 	} else {
@@ -88,6 +90,7 @@ func (l *latency) add(sample time.Duration, now time.Time) {
 		l.value = time.Duration(float64(l.value)*w + float64(sample)*(1-w))
 	}
 	l.at = now
+	return news
 }
 
 // read returns the latency to reckon with. Who was never measured has the median: to begin at 0 would flood a newcomer
