@@ -44,6 +44,7 @@ var layout = []struct {
 	{"origin/balance", "", "balance knows instances only"},
 	{"origin/limit", "", "how many and who waits is decided without sockets, and of requests in general"},
 	{"origin/discover", "", "names to addresses, for whoever asks"},
+	{"origin/health", "", "asks instances, and knows nothing of who wants to know"},
 	{"origin/gateway", "origin/* edge/listen deploy deploy/ops deploy/fleet", "the origin role assembled"},
 
 	{"edge", "", "external tests: the scripts of edge/testdata"},
