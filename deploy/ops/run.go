@@ -17,7 +17,8 @@ import (
 //     signal's default action.
 //   - SIGHUP: reload is called, in a goroutine of its own; further ones that arrive
 //     meanwhile are answered by one more call. Its error is logged and changes nothing:
-//     what reload refuses, it leaves as it was. While draining SIGHUP does nothing.
+//     what reload refuses, it leaves as it was. While draining SIGHUP does nothing, nor does
+//     it once Run has returned: one that is on its way then must not end the process.
 //
 // It returns what serve returns, when reload has returned too. Only one Run may be
 // active in a process.
@@ -51,7 +52,6 @@ func Run(ctx context.Context, log *slog.Logger, reload func() error, serve func(
 	cancel(nil)
 	wg.Wait()
 	signal.Stop(stop)
-	signal.Stop(hangup)
 	return err
 }
 
