@@ -21,6 +21,9 @@ var (
 	ErrVersion = errors.New("cache: the origin has another version than the one sliced")
 	// ErrSlice: the origin answered with something else than the slice it was asked for.
 	ErrSlice = errors.New("cache: the origin gave another range than it was asked for")
+	// ErrRefused: the origin did not give a slice to this very request, as to one without the right credentials. That is no word
+	// about what is stored; the client is to hear it from the origin itself.
+	ErrRefused = errors.New("cache: the origin refused a slice to this request")
 )
 
 // asks is the range that a fill asks for: the slice that holds byte From. The zero span asks for the whole.
@@ -288,6 +291,8 @@ func (p *part) check(resp *http.Response) error {
 		return ErrSlice
 	case status == http.StatusTooEarly, status == http.StatusTooManyRequests, status >= 500:
 		return StatusError(status)
+	case refuses(status):
+		return ErrRefused
 	case status != http.StatusPartialContent:
 		return ErrVersion
 	case len(h["Etag"]) == 0: // which a 206 has that a 200 would have
@@ -313,6 +318,16 @@ func (p *part) check(resp *http.Response) error {
 		}
 	}
 	return nil
+}
+
+// refuses reports whether a status is about the request that got it, and says nothing of what is there for others: that of an error
+// of the client (RFC 9110 section 15.5), but one that the target is not there any more, or is shorter.
+func refuses(status int) bool {
+	switch status {
+	case http.StatusNotFound, http.StatusGone, http.StatusRequestedRangeNotSatisfiable:
+		return false
+	}
+	return status/100 == 4
 }
 
 // refute takes back the manifest of a slice that could not be had, where that is why.

@@ -59,8 +59,8 @@ func (w *Walk) Close() {
 // Live reports whether the walk is at a slice that is still arriving, so that its pieces should be passed on at once.
 func (w *Walk) Live() bool { return w.fill != nil }
 
-// Open goes to the slice with the byte at off, and waits until it is there or known to come. The error may be ErrVersion or
-// ErrSlice, and the origin's.
+// Open goes to the slice with the byte at off, and waits until it is there or known to come. The error may be ErrVersion,
+// ErrSlice or ErrRefused, and the origin's.
 func (w *Walk) Open(off int64) error {
 	index := off / w.part.layout.Slice
 	if index == w.part.index {
@@ -99,7 +99,7 @@ func (w *Walk) join(solo bool) error {
 	h, err := r.Head(w.ctx, nil)
 	if err == nil && h.State == Erred {
 		err = h.Err
-		if !r.leader && errors.Is(err, StatusError(http.StatusTooEarly)) { // RFC 8470: about its early data
+		if !r.leader && (errors.Is(err, ErrRefused) || errors.Is(err, StatusError(http.StatusTooEarly))) { // RFC 8470: about its early data
 			err = errOthers
 		}
 	}
@@ -125,7 +125,7 @@ func (w *Walk) slice(index int64, solo bool) Want {
 }
 
 // Range calls yield with the pieces of n bytes from offset off, as [Body.Range] does. The error is nil, the origin's, or one
-// of ErrVersion, ErrSlice and ErrBehind; or ctx's. Pieces may be read only.
+// of ErrVersion, ErrSlice, ErrRefused and ErrBehind; or ctx's. Pieces may be read only.
 func (w *Walk) Range(off, n int64, yield func([]byte) bool) error {
 	anew := 0
 	for end := off + n; off < end; {

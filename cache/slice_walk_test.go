@@ -271,6 +271,61 @@ func TestSlicesGoWithTheirManifest(t *testing.T) {
 	}
 }
 
+// Who is refused a slice takes it from nobody: neither from those who wait for his nor from those who come later.
+func TestRefusedSlice(t *testing.T) {
+	for status, want := range map[int]error{
+		401: cache.ErrRefused, 403: cache.ErrRefused, 431: cache.ErrRefused,
+		404: cache.ErrVersion, 410: cache.ErrVersion, 416: cache.ErrVersion, 302: cache.ErrVersion, 204: cache.ErrVersion,
+	} {
+		t.Run(strconv.Itoa(status), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				clk := new(clock)
+				c := cache.New(cache.Config{Store: newTable(1 << 20), Now: clk.now})
+				b, answer := new(book), make(chan struct{})
+				refuse := func(context.Context, http.Header, func(int, http.Header)) (*http.Response, error) {
+					<-answer
+					return &http.Response{StatusCode: status, Header: http.Header{}, Body: http.NoBody}, nil
+				}
+				read := func(w *cache.Walk) error {
+					got, err := text(w, 500, 20)
+					if err == nil && got != bookPart(0, 500, 20) {
+						t.Errorf("%q", got)
+					}
+					return err
+				}
+				var walks []*cache.Walk
+				for _, fetch := range []cache.Fetch{b.fetch, refuse} {
+					w, err := open(t.Context(), c, clk, fetch, 0)
+					if err != nil {
+						t.Fatal(err)
+					}
+					defer w.Close()
+					walks = append(walks, w)
+				}
+				var all sync.WaitGroup
+				all.Go(func() {
+					if err := read(walks[1]); !errors.Is(err, want) {
+						t.Errorf("who is refused: %v", err)
+					}
+				})
+				synctest.Wait()
+				all.Go(func() {
+					if err := read(walks[0]); want == cache.ErrRefused && err != nil {
+						t.Errorf("who waited: %v", err)
+					}
+				})
+				synctest.Wait()
+				close(answer)
+				all.Wait()
+				_, differed := c.Slices()
+				if stays := c.Look(key("/book"), bare(), clk.now()).Fresh(); stays != (want == cache.ErrRefused) || stays != (differed == 0) {
+					t.Errorf("the manifest stays: %v; %d differed", stays, differed)
+				}
+			})
+		})
+	}
+}
+
 // Who goes on reading what was purged gets it, and nothing of that is stored, nor asked for ahead.
 func TestSlicesOfNothingAreNotStored(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

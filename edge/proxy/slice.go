@@ -81,6 +81,9 @@ func (p *Proxy) walk(x *Exchange, pl plan, s *Served, r *cache.Reader, head cach
 	case errors.Is(err, cache.ErrVersion), errors.Is(err, cache.ErrSlice):
 		x.astray = err
 		return lookAgain
+	case errors.Is(err, cache.ErrRefused):
+		p.forward(x, pl, cache.Bypass, cache.ReasonStatus)
+		return answered
 	case err != nil:
 		p.refuse(x, err)
 		return answered

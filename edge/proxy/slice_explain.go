@@ -48,6 +48,7 @@ func (e *explaining) perhaps() Explanation {
 		if _, ok := cache.RangeFrom(e.r.Header["Range"]); ok {
 			e.unsliced()
 		}
+		e.withheld()
 	}
 	return e.Explanation
 }
@@ -64,6 +65,7 @@ func (e *explaining) partly(why string) Explanation {
 	if _, ok := cache.RangeFrom(e.r.Header["Range"]); ok {
 		e.unsliced()
 	}
+	e.withheld()
 	return e.Explanation
 }
 
@@ -80,4 +82,9 @@ func (e *explaining) ranged(from int64) {
 func (e *explaining) unsliced() {
 	why := cache.ReasonRange
 	e.outcome(cache.Bypass, &why, "the origin gives no slice: it is asked for the part alone, which is not stored")
+}
+
+func (e *explaining) withheld() {
+	why := cache.ReasonStatus
+	e.outcome(cache.Bypass, &why, "the origin refuses this request a slice: it is asked for what the client wants, and that is passed on")
 }
