@@ -170,7 +170,14 @@ func (f *file) Sync() error { return f.s.run(slow, "sync", f.name(), f.f.Sync) }
 func (f *file) Close() error { return f.closeWithin(hangs) }
 
 func (f *file) closeWithin(limit time.Duration) error {
-	return f.s.run(limit, "close", f.name(), f.f.Close)
+	err := f.s.run(limit, "close", f.name(), f.f.Close)
+	if isClosed(f.s.gone) { // so perhaps nobody did; and os's finalizer, where that hangs, holds up all others of the process
+		go func() {
+			<-f.s.empty
+			f.f.Close()
+		}()
+	}
+	return err
 }
 
 func (f *file) size() (int64, error) {

@@ -8,6 +8,7 @@ import (
 	"go/token"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"testing"
@@ -245,6 +246,30 @@ func TestSyncOfASealedLog(t *testing.T) {
 	h.open()
 	h.want("/0", 0)
 	h.want("/x/29", 1)
+}
+
+// A store that is off keeps no segment open, whose room the disk would not have back; nor does it leave that to the collector, whose
+// finalizers all wait for one that hangs.
+func TestOffClosesSegments(t *testing.T) {
+	defer debug.SetGCPercent(debug.SetGCPercent(-1))
+	for _, why := range []error{errHung, errors.New("full")} {
+		synctest.Test(t, func(t *testing.T) {
+			h := build(t, Config{})
+			for i := range 200 { // several segments
+				h.put(object(key(fmt.Sprint("/", i)), 1, 3000))
+			}
+			h.fail(why)
+			synctest.Wait()
+			names, _ := filepath.Glob("/proc/self/fd/*")
+			for _, name := range names {
+				if to, err := os.Readlink(name); err == nil && strings.HasPrefix(to, h.folder) && strings.Contains(to, dataExt) {
+					t.Errorf("after %v %s is open", why, to)
+				}
+			}
+			h.Close()
+			h.Store = nil
+		})
+	}
 }
 
 // How long somebody waits.
