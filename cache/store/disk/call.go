@@ -66,8 +66,18 @@ func call[T any](s *Store, limit time.Duration, op, name string, do func() (T, e
 		<-s.calls
 	}()
 	limit = max(limit, s.least)
-	late := s.c.after(limit, func() { s.fail(fmt.Errorf("%w: to %s %s takes longer than %v", errHung, op, name, limit)) })
-	defer late.Stop()
+	over := make(chan struct{})
+	defer close(over)
+	defer s.c.after(limit/2, func() {
+		// The second half begins when somebody runs: where the whole process, or the machine, stood still, the call may have returned.
+		late := make(chan struct{})
+		defer s.c.after(limit/2, func() { close(late) }).Stop()
+		select {
+		case <-over:
+		case <-late:
+			s.fail(fmt.Errorf("%w: to %s %s takes longer than %v", errHung, op, name, limit))
+		}
+	}).Stop()
 	select {
 	case a := <-done:
 		return a.v, a.err

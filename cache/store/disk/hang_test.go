@@ -309,6 +309,33 @@ func TestHangTakes(t *testing.T) {
 	}
 }
 
+// A process that was stopped, or its machine, finds its limits past when it goes on, and the disk has done nothing.
+func TestStoppedProcess(t *testing.T) {
+	var config Config
+	d := NewHang(&config)
+	limits := make(chan func(), 1000)
+	config.after = func(_ time.Duration, f func()) *time.Timer {
+		limits <- f
+		return time.NewTimer(time.Hour)
+	}
+	h := build(t, config)
+	h.put(object(key("/0"), 1, 3000))
+	for len(limits) > 0 {
+		<-limits
+	}
+	d.Begin("read")
+	var all sync.WaitGroup
+	all.Go(func() { h.want("/0", 1) })
+	<-d.Hung
+	all.Go(<-limits)
+	<-limits // the second half, of which nothing has passed
+	d.End()
+	all.Wait()
+	if h.Off() != nil {
+		t.Error(h.Off())
+	}
+}
+
 // However many read, few hang: each keeps a thread.
 func TestHangOfMany(t *testing.T) {
 	h, d := buildHang(t, Config{Size: 64 * mib, segment: 8 * mib})
