@@ -89,11 +89,12 @@ func newHashes(now func() time.Time) *hashes {
 	}
 }
 
-// of returns the entity-tag of the open file f, whose content stands at its beginning afterwards, and what f was when
-// it was computed. A client that leaves does not stop the work: the next who asks finds it done, however large the file.
-func (t *hashes) of(ctx context.Context, f fs.File, content io.ReadSeeker, info fs.FileInfo) (string, fs.FileInfo, error) {
+// of returns the entity-tag of the open file f, which is served under this name, and what f was when it was computed. The content
+// stands at its beginning afterwards. A client that leaves does not stop the work: the next who asks finds it done, however large
+// the file.
+func (t *hashes) of(ctx context.Context, name string, f fs.File, content io.ReadSeeker, info fs.FileInfo) (string, fs.FileInfo, error) {
 	for {
-		key := fileKey{info.Name(), identify(info)}
+		key := fileKey{name, identify(info)}
 		t.mu.Lock()
 		if tag, ok := t.lookLocked(key); ok {
 			t.mu.Unlock()
@@ -109,7 +110,7 @@ func (t *hashes) of(ctx context.Context, f fs.File, content io.ReadSeeker, info 
 			tag, after, err := t.read(ctx, f, content, key)
 			t.mu.Lock()
 			if err == nil && t.settled(after) {
-				t.keepLocked(fileKey{after.Name(), identify(after)}, tag)
+				t.keepLocked(fileKey{name, identify(after)}, tag)
 			}
 			delete(t.running, key)
 			t.mu.Unlock()

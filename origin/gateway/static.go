@@ -72,7 +72,8 @@ func (s *Static) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	f, info, err := s.open(name)
 	if err == nil && info.IsDir() {
 		f.Close()
-		if f, info, err = s.open(path.Join(name, "index.html")); err == nil && info.IsDir() {
+		name = path.Join(name, "index.html")
+		if f, info, err = s.open(name); err == nil && info.IsDir() {
 			f.Close()
 			err = fs.ErrNotExist
 		}
@@ -90,7 +91,7 @@ func (s *Static) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer f.Close()
-	s.serve(w, r, f, info)
+	s.serve(w, r, name, f, info)
 }
 
 // fileName is the name in the folder that a request asks for; false when it can be none.
@@ -143,15 +144,15 @@ func addSlash(w http.ResponseWriter, r *http.Request) {
 	answer(w, r, http.StatusMovedPermanently)
 }
 
-// serve answers with the file f. The validator is that of the bytes sent: they are read from the file that was hashed,
+// serve answers with the file f of this name. The validator is that of the bytes sent: they are read from the file that was hashed,
 // and the answer is broken off when it changes under way.
-func (s *Static) serve(w http.ResponseWriter, r *http.Request, f fs.File, info fs.FileInfo) {
+func (s *Static) serve(w http.ResponseWriter, r *http.Request, name string, f fs.File, info fs.FileInfo) {
 	content, ok := f.(io.ReadSeeker)
 	if !ok {
 		s.refuse(w, r, info.Name(), errors.New("file cannot be read in parts"))
 		return
 	}
-	tag, info, err := s.hashes.of(r.Context(), f, content, info)
+	tag, info, err := s.hashes.of(r.Context(), name, f, content, info)
 	if err != nil {
 		s.refuse(w, r, info.Name(), err)
 		return
