@@ -86,10 +86,10 @@ type Store struct {
 
 	mu      sync.RWMutex // guards what follows; nothing waits while it is held
 	index   map[uint64]entry
-	softs   map[uint64]int64 // when an entry was made stale, in nanoseconds from 1970
-	slots   []*segment       // by number in entries; nil = free
-	order   []*segment       // oldest first
-	leaving []*segment       // evicted, but still read by somebody
+	softs   softs
+	slots   []*segment // by number in entries; nil = free
+	order   []*segment // oldest first
+	leaving []*segment // evicted, but still read by somebody
 	sites   sites
 	pending map[uint64]*item // what waits to be written, by hash
 	queue   []*item          // in order; also what was given up meanwhile
@@ -130,7 +130,7 @@ func Open(c Config) (*Store, error) {
 		c.Now = time.Now
 	}
 	s := &Store{
-		c: c, segment: c.segment, index: make(map[uint64]entry), softs: make(map[uint64]int64), pending: make(map[uint64]*item),
+		c: c, segment: c.segment, index: make(map[uint64]entry), softs: make(softs), pending: make(map[uint64]*item),
 		reads: make(map[uint64]*reading), slot: make(chan struct{}, mostReads), wake: make(chan struct{}, 1),
 		stop: make(chan struct{}), done: make(chan struct{}), calls: make(chan struct{}, mostCalls), opened: make(chan struct{}),
 		gone: make(chan struct{}), left: make(chan struct{}), empty: make(chan struct{}), ended: make(chan struct{}), least: slow,

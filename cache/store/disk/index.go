@@ -2,6 +2,7 @@ package disk
 
 import (
 	"encoding/binary"
+	"math"
 	"time"
 
 	"hither/cache"
@@ -27,6 +28,12 @@ const (
 	wasHit                   // it was asked for since it was written
 	isSoft                   // softs has when it was made stale
 )
+
+// softs have since when entries are stale by a purge of their own, in seconds from 1970. A slot takes 12 bytes: with a hash in one piece it
+// would take 16. So a million of them stay within what an object may take.
+type softs map[[2]uint32]uint32
+
+func softKey(hash uint64) [2]uint32 { return [2]uint32{uint32(hash >> 32), uint32(hash)} }
 
 // at reports whether both are the same record.
 func (e entry) at(other entry) bool { return e.slot == other.slot && e.off == other.off }
@@ -88,7 +95,7 @@ func (s *Store) tagsOf(o *cache.Object) (list []uint32) {
 
 // put enters e in the place of what was under its hash. s.mu is held.
 func (s *Store) put(hash uint64, e entry) {
-	delete(s.softs, hash)
+	delete(s.softs, softKey(hash))
 	s.index[hash] = e
 }
 
@@ -97,16 +104,17 @@ func (s *Store) drop(hash uint64) (was entry, ok bool) {
 	if was, ok = s.index[hash]; ok {
 		delete(s.index, hash)
 		if was.flags&isSoft != 0 {
-			delete(s.softs, hash)
+			delete(s.softs, softKey(hash))
 		}
 	}
 	return was, ok
 }
 
-// soften notes that an entry is stale; an earlier time stands. s.mu is held.
+// soften notes that an entry is stale since an instant, in nanoseconds from 1970, rounded down: its windows (RFC 5861) may close early, and
+// not late. An earlier one stands. s.mu is held.
 func (s *Store) soften(hash uint64, e entry, at int64) {
-	if _, ok := s.softs[hash]; !ok {
-		s.softs[hash] = at
+	if _, ok := s.softs[softKey(hash)]; !ok {
+		s.softs[softKey(hash)] = uint32(min(max(at/int64(time.Second), 1), math.MaxUint32))
 		e.flags |= isSoft
 		s.index[hash] = e
 	}
@@ -115,7 +123,7 @@ func (s *Store) soften(hash uint64, e entry, at int64) {
 // staleSince is when an entry was made stale; zero where it was not. s.mu is held.
 func (s *Store) staleSince(hash uint64, e entry) time.Time {
 	at := s.slots[e.slot].stale
-	if own := s.softs[hash]; own != 0 && (at == 0 || own < at) {
+	if own := int64(s.softs[softKey(hash)]) * int64(time.Second); own != 0 && (at == 0 || own < at) {
 		at = own
 	}
 	if at == 0 {
