@@ -10,6 +10,7 @@ import (
 	"io"
 	"io/fs"
 	"runtime"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -109,7 +110,7 @@ func (t *hashes) of(ctx context.Context, name string, f fs.File, content io.Read
 		if !busy {
 			tag, after, err := t.read(ctx, f, content, key)
 			t.mu.Lock()
-			if err == nil && t.settled(after) {
+			if err == nil && t.settled(after) && !strings.HasPrefix(tag, "W/") { // that may have become so while it was read
 				t.keepLocked(fileKey{name, identify(after)}, tag)
 			}
 			delete(t.running, key)

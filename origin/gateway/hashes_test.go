@@ -51,6 +51,26 @@ func TestStaticBelievesNoYoungFile(t *testing.T) {
 	}
 }
 
+// A file may become old enough to be believed while its samples are read: the weak entity-tag of before is not remembered.
+func TestStaticLargeFileThatSettlesMeanwhile(t *testing.T) {
+	s, dir := folder(t, map[string]string{"huge": ""})
+	if err := os.Truncate(filepath.Join(dir, "huge"), sampledAbove+1); err != nil {
+		t.Fatal(err)
+	}
+	began, asked := time.Now(), 0
+	s.hashes.now = func() time.Time {
+		asked++
+		return began.Add(time.Duration(asked-1) * time.Minute)
+	}
+	var tags []string
+	for range 2 {
+		tags = append(tags, ask(t, s, "HEAD", "/huge").Header.Get("Etag"))
+	}
+	if !strings.HasPrefix(tags[0], "W/") || strings.HasPrefix(tags[1], "W/") {
+		t.Errorf("%q", tags)
+	}
+}
+
 // Where files have no inodes, two in different folders may have one name, size and time; each has the entity-tag of its own content.
 func TestStaticFilesAlike(t *testing.T) {
 	s := NewStatic(StaticConfig{Files: fstest.MapFS{"a/index.html": {Data: []byte("one")}, "b/index.html": {Data: []byte("two")}}})
