@@ -182,10 +182,10 @@ func (f *file) Close() error { return f.closeWithin(hangs) }
 func (f *file) closeWithin(limit time.Duration) error {
 	err := f.s.run(limit, "close", f.name(), f.f.Close)
 	if isClosed(f.s.gone) { // so perhaps nobody did; and os's finalizer, where that hangs, holds up all others of the process
-		go func() {
+		f.s.closing.Go(func() {
 			<-f.s.empty
 			f.f.Close()
-		}()
+		})
 	}
 	return err
 }

@@ -112,6 +112,8 @@ type Store struct {
 	left   chan struct{} // closed when what is in the folder is not used any more, or that cannot be had
 	empty  chan struct{} // closed when nobody does anything in it any more
 	ended  chan struct{} // closed when all files are closed
+
+	closing sync.WaitGroup // files that are closed once the store is off and nobody does anything in its folder
 }
 
 // Open opens the folder, and reads what is in it: not the objects, only where they are. Files that are not its own are
@@ -287,6 +289,7 @@ func (s *Store) Close() error {
 			<-s.empty
 		}
 		s.end()
+		s.closing.Wait()
 	}()
 	late := make(chan struct{})
 	defer s.c.after(hangs, func() { close(late) }).Stop()
