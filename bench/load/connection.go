@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/quic-go/quic-go"
@@ -25,6 +26,8 @@ type dialler struct {
 	tcp   *http.Transport // of h1 and h2; holds no connection itself
 	quic  *quic.Config
 	parts sync.Pool // of *[partSize]byte: those who wait for a header need none
+
+	opened atomic.Uint32 // connections from networks
 }
 
 func newDialler(l *HTTPLoad) *dialler {
@@ -53,10 +56,19 @@ func newDialler(l *HTTPLoad) *dialler {
 		DisableCompression: true,
 		ReadBufferSize:     16 << 10,
 		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, network, l.To.String())
+			return d.from().DialContext(ctx, network, l.To.String())
 		},
 	}
 	return d
+}
+
+// from is where the next connection of TCP comes from: of the networks, if there are to be any, 127.128.0.1, 127.128.1.1, and so on.
+func (d *dialler) from() *net.Dialer {
+	if d.load.Networks == 0 {
+		return new(net.Dialer)
+	}
+	n := (d.opened.Add(1) - 1) % uint32(d.load.Networks)
+	return &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 128+byte(n>>8), byte(n), 1)}}
 }
 
 // own is a dialler for one line: with tickets of its own, if there are to be any.

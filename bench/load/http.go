@@ -33,6 +33,7 @@ type HTTPLoad struct {
 	Seed uint64     // of that order: the nth request of a run is always for the same URL
 
 	Connections int // 0 is 1
+	Networks    int // a server at a loopback address sees connections of h1 and h2 from so many /24 in turn, up to 32,768; 0: from one address
 	Streams     int // requests at once on each; 0 is 1, and h1 takes no more
 
 	// NewConnections has every request open a connection and close it: what handshakes cost. Resume offers the ticket of
@@ -131,6 +132,7 @@ const (
 	maxConnections = 50_000
 	maxStreams     = 1000
 	maxRate        = 1e6
+	maxNetworks    = 1 << 15
 	maxTime        = time.Hour
 	defaultTimeout = 10 * time.Second
 	defaultBody    = 1 << 30
@@ -154,6 +156,8 @@ func (l *HTTPLoad) Check() error {
 		return fmt.Errorf("%d connections: want %d at most", l.Connections, maxConnections)
 	case l.Streams > maxStreams || l.Streams*l.Connections > maxConnections:
 		return fmt.Errorf("%d connections with %d streams: want %d streams at most, and %d of all together", l.Connections, l.Streams, maxStreams, maxConnections)
+	case l.Networks < 0 || l.Networks > maxNetworks || l.Networks > 0 && (l.Protocol == "h3" || !l.To.Addr().Is4() || !l.To.Addr().IsLoopback()):
+		return fmt.Errorf("clients of %d networks: want %d at most, over h1 or h2, and a server at 127.0.0.0/8", l.Networks, maxNetworks)
 	case l.Streams > 1 && l.Protocol == "h1":
 		return fmt.Errorf("%d streams: HTTP/1.1 has one request at a time on a connection; open more connections", l.Streams)
 	case l.Streams > 1 && l.NewConnections:

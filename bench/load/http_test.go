@@ -296,3 +296,43 @@ func TestServerEndsConnections(t *testing.T) {
 		}
 	})
 }
+
+// TestNetworks has connections come from many networks, each in its turn.
+func TestNetworks(t *testing.T) {
+	var mu sync.Mutex
+	seen := make(map[netip.Prefix]bool)
+	l := serve(t, func(_ http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		from := netip.MustParseAddrPort(r.RemoteAddr).Addr()
+		seen[netip.PrefixFrom(from, 24).Masked()] = true
+		if !netip.MustParsePrefix("127.128.0.0/9").Contains(from) {
+			t.Errorf("a request from %v", from)
+		}
+	})
+	const networks = 20
+	l.Networks, l.NewConnections, l.Connections = networks, true, 4
+	for opened := int64(0); opened < networks; l.For *= 2 { // each load begins with the first of them
+		run, err := l.Load(t.Context())
+		if err != nil || run.Failed() > 0 {
+			t.Fatal(run, err)
+		}
+		opened = run.Opened
+	}
+	if mu.Lock(); len(seen) != networks {
+		t.Errorf("%d networks, want %d", len(seen), networks)
+	}
+	mu.Unlock()
+	for _, spoil := range []func(*HTTPLoad){
+		func(l *HTTPLoad) { l.Networks = -1 },
+		func(l *HTTPLoad) { l.Networks = maxNetworks + 1 },
+		func(l *HTTPLoad) { l.Protocol, l.NewConnections = "h3", false },
+		func(l *HTTPLoad) { l.To = netip.MustParseAddrPort("192.0.2.1:443") },
+	} {
+		bad := l
+		spoil(&bad)
+		if err := bad.Check(); err == nil {
+			t.Errorf("%+v is taken", bad)
+		}
+	}
+}

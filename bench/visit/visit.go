@@ -85,6 +85,9 @@ type Client struct {
 	// Authority is what requests name, with the port where that is not 443. "" is the server's name.
 	Authority string
 
+	// Body takes the bodies of answers as they come. nil: they are only counted.
+	Body io.Writer
+
 	tickets [protocols]tickets
 }
 
@@ -162,7 +165,11 @@ func (c *Client) get(ctx context.Context, rt http.RoundTripper, method, path str
 	}
 	v.First = time.Now()
 	v.Status, v.Verdict = answer.StatusCode, answer.Header.Get("Cache-Status")
-	v.Bytes, err = io.Copy(io.Discard, answer.Body)
+	to := c.Body
+	if to == nil {
+		to = io.Discard
+	}
+	v.Bytes, err = io.Copy(to, answer.Body)
 	v.Last = time.Now()
 	return errors.Join(err, answer.Body.Close())
 }
