@@ -45,8 +45,14 @@ type Health struct {
 	// Status that an http check wants. Default 0 = any from 200 to 399.
 	Status int `yaml:"status" jsonschema:"minimum=0,maximum=599"`
 
+	// Host is the Host field of an http check and the :authority of a grpc one. Default: that of the instance's URL.
+	Host string `yaml:"host"`
+
 	// Body that the answer of an http check must contain. Default: any.
 	Body string `yaml:"body"`
+
+	// Service that a grpc check asks for. Default: the server as a whole.
+	Service string `yaml:"service"`
 
 	// Interval between checks of one instance. Default 5s.
 	Interval Duration `yaml:"interval" check:"positive"`
@@ -83,4 +89,23 @@ type Eject struct {
 type Expect struct {
 	// MinBytes that the body of a 200 must have; a shorter one counts against its instance. Default 0 = any length.
 	MinBytes Size `yaml:"min_bytes"`
+
+	// MinRatio is the least share of the length that the other instances give for the same path; a shorter 200 counts against its instance. Default 0 = lengths are not compared.
+	MinRatio float64 `yaml:"min_ratio" jsonschema:"minimum=0,maximum=1"`
+}
+
+// Retry is when the gateway sends a request to another instance because the first one failed it. A request that may
+// have reached an instance is sent again only when its method is idempotent, and none once the client has had a byte.
+type Retry struct {
+	// Attempts are further ones for one request. Default 2; 0 = none.
+	Attempts int `yaml:"attempts" jsonschema:"minimum=0,maximum=10"`
+
+	// Percent of the requests of the last ten seconds that may be sent again or hedged, and 10 requests in any case. Default 20; 0 = none.
+	Percent int `yaml:"percent" jsonschema:"minimum=0,maximum=100"`
+
+	// Statuses are answers after which an idempotent request without content goes to another instance. Default 502, 503 and 504; [] = none.
+	Statuses []int `yaml:"statuses" jsonschema:"minimum=400,maximum=599"`
+
+	// Hedge is how long a GET or HEAD may wait for its first byte before a second instance is asked too; the first answer wins. Default 0s = never.
+	Hedge Duration `yaml:"hedge"`
 }

@@ -10,6 +10,7 @@ func (l *loader) check() {
 	n := l.network
 	l.collect("pops", len(n.PoPs), func(i int) string { return n.PoPs[i].Name })
 	l.collect("origins", len(n.Origins), func(i int) string { return n.Origins[i].Name })
+	l.checkGatewayNames()
 	l.collect("sites", len(n.Sites), func(i int) string { return n.Sites[i].Name })
 	l.collect("zones", len(n.Zones), func(i int) string { return n.Zones[i].Name })
 	l.collect("dns.servers", len(n.DNS.Servers), func(i int) string { return n.DNS.Servers[i].Name })
@@ -64,6 +65,29 @@ func (l *loader) collect(list string, count int, name func(int) string) {
 	}
 }
 
+// checkGatewayNames finds gateways that have the name of an origin or of another gateway: each is a node (`origin-NAME`).
+func (l *loader) checkGatewayNames() {
+	first := map[string]string{}
+	for i := range l.network.Origins {
+		if path := fmt.Sprintf("origins[%d].name", i); l.given(path) {
+			first[l.network.Origins[i].Name] = path
+		}
+	}
+	for i := range l.network.Origins {
+		for j := range l.network.Origins[i].Gateways {
+			path, name := fmt.Sprintf("origins[%d].gateways[%d].name", i, j), l.network.Origins[i].Gateways[j].Name
+			if !l.given(path) {
+				continue
+			}
+			if before, again := first[name]; again {
+				l.wrong(path, "%s is used twice; line %d has it already, and origins and gateways are nodes of one kind", quote(name), l.find(before).line)
+				continue
+			}
+			first[name] = path
+		}
+	}
+}
+
 // refers checks that the value at path names something in a list.
 func (l *loader) refers(path, name, list, noun string) {
 	if n := l.names[list]; !n.set[name] && !n.unsure && !l.bad[path] {
@@ -94,12 +118,70 @@ func (l *loader) checkHub() {
 			}
 		}
 	}
-	if h.EmbeddedIn == "" || l.bad["hub.embedded_in"] {
+	none := len(h.URLs) == 0 && !l.bad["hub.urls"]
+	if l.given("hub.embedded_in") {
+		l.gateway("hub.embedded_in", h.EmbeddedIn)
+		if none {
+			l.wrong("hub.embedded_in", "the hub in origin %s has no address; add `urls`, by which nodes reach it", quote(h.EmbeddedIn))
+			return
+		}
+	}
+	for _, key := range []string{"hub.control", "hub.bind", "hub.api"} {
+		if none && l.given(key) {
+			l.wrong(key, "there is no hub; add `urls`, by which nodes reach it")
+			return
+		}
+	}
+	if l.given("hub.control") {
+		l.gateway("hub.control", h.Control)
+		if l.given("hub.embedded_in") && h.Control != h.EmbeddedIn && !l.bad["hub.control"] && !l.bad["hub.embedded_in"] {
+			l.wrong("hub.control", "the control works in the node that has the hub in it, which is %s; leave this out", quote(h.EmbeddedIn))
+		}
+	}
+	if l.given("hub.bind") {
+		switch {
+		case h.EmbeddedIn == "" && !l.bad["hub.embedded_in"]:
+			l.wrong("hub.bind", "no node of this network listens for the hub; name it by `embedded_in`, or leave this out")
+		case h.Bind.Port() == 0:
+			l.wrong("hub.bind", "nodes could not know a port that is chosen at start; give one")
+		}
+	}
+	l.checkAPI(&h.API)
+}
+
+// gateway checks that the value at path names a gateway of an origin.
+func (l *loader) gateway(path, name string) {
+	n := l.names["origins"]
+	if n.unsure || l.bad[path] || l.network.OriginNode(name) != nil {
 		return
 	}
-	l.refers("hub.embedded_in", h.EmbeddedIn, "origins", "origin")
-	if len(h.URLs) == 0 && !l.bad["hub.urls"] {
-		l.wrong("hub.embedded_in", "the hub in origin %s has no address; add `urls`, by which nodes reach it", quote(h.EmbeddedIn))
+	suggestion := ""
+	if l.untold == 0 {
+		var all []string
+		for i := range l.network.Origins {
+			for _, g := range l.network.Origins[i].AllGateways() {
+				all = append(all, g.Name)
+			}
+		}
+		suggestion = didYouMean(name, all)
+	}
+	l.wrong(path, "no gateway of an origin is named %s%s", quote(name), suggestion)
+}
+
+// checkAPI checks where programs purge.
+func (l *loader) checkAPI(a *HubAPI) {
+	switch {
+	case !l.given("hub.api"):
+	case !a.Address.IsValid():
+		if !l.bad["hub.api.address"] {
+			l.wrong("hub.api", "wants an `address` to listen on, such as 127.0.0.1:9190")
+		}
+	case a.Address.Port() == 0:
+		l.wrong("hub.api.address", "programs could not know a port that is chosen at start; give one")
+	case (a.Cert == "") != (a.Key == ""):
+		l.wrong("hub.api", "has one of `cert` and `key`; TLS needs both")
+	case a.Cert == "" && !a.Address.Addr().IsLoopback() && !l.bad["hub.api.cert"] && !l.bad["hub.api.key"]:
+		l.wrong("hub.api.address", "%v is no loopback address, and tokens must not travel in the clear; add `cert` and `key`", a.Address)
 	}
 }
 
@@ -112,6 +194,8 @@ const minDisk = 16 << 20
 // checkEdge checks settings that the file gives at path; the same settings inherited
 // are reported once, where they stand.
 func (l *loader) checkEdge(path string, e *Edge) {
+	l.checkPrefixes(join(path, "listen.proxy_protocol"), e.Listen.ProxyProtocol)
+	l.checkPrefixes(join(path, "trusted"), e.Trusted)
 	memory, limit := join(path, "cache.memory"), join(path, "cache.memory_limit")
 	if m := e.Cache.Memory; l.given(memory) && m > 0 && m < minMemory {
 		l.wrong(memory, "%v is too little to store anything; the least is %v, and 0B stores nothing", m, Size(minMemory))

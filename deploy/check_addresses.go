@@ -3,7 +3,6 @@ package deploy
 import (
 	"fmt"
 	"net/netip"
-	"net/url"
 	"slices"
 )
 
@@ -52,6 +51,25 @@ func (l *loader) bound(path string, addrs []netip.Addr) {
 	}
 }
 
+// checkPrefixes checks prefixes that the addresses of peers are held against.
+func (l *loader) checkPrefixes(path string, list []netip.Prefix) {
+	if !l.given(path) {
+		return
+	}
+	seen := map[netip.Prefix]bool{}
+	for i, p := range list {
+		here := fmt.Sprintf("%s[%d]", path, i)
+		switch {
+		case l.bad[here]:
+		case p.Addr().Is4In6():
+			l.wrong(here, "%v contains no peer's address; write it as the IPv4 prefix it is", p)
+		case seen[p]:
+			l.wrong(here, "%v is in this list already", p)
+		}
+		seen[p] = true
+	}
+}
+
 // A listener is one address and port that a node opens.
 type listener struct {
 	id    string // path of the node: two may have one name by mistake
@@ -78,25 +96,35 @@ func (l *loader) listeners() []listener {
 			here := l.either(path, ".bind", ".addresses", j)
 			add(path, node, here, "https", a, p.Listen.HTTPS, local)
 			add(path, node, here, "http", a, p.Listen.HTTP, local)
+			add(path, node, here, "inner", a, p.Listen.Inner, local)
 		}
 		add(path, node, path+".listen.metrics", "metrics", p.Listen.MetricsAddress, p.Listen.Metrics, local)
 	}
 	for i := range l.network.Origins {
-		o := &l.network.Origins[i]
-		var own []netip.Addr
-		for _, b := range o.Gateway.Bind {
-			own = append(own, b.Addr())
-		}
-		node, local := "origin-"+o.Name, loopback(own)
-		path := fmt.Sprintf("origins[%d].gateway", i)
-		for j, b := range o.Gateway.Bind {
-			add(path, node, l.either(path, ".bind", ".addresses", j), "gateway", b.Addr(), int(b.Port()), local)
-		}
-		add(path, node, path+".metrics", "metrics", o.Gateway.Metrics.Addr(), int(o.Gateway.Metrics.Port()), local)
-		if l.network.Hub.EmbeddedIn == o.Name {
-			for j, s := range l.network.Hub.URLs {
-				if addr, ok := hubAddr(s); ok {
-					add(path, node, fmt.Sprintf("hub.urls[%d]", j), "hub", addr.Addr(), int(addr.Port()), local)
+		for k, g := range l.network.Origins[i].AllGateways() {
+			var own []netip.Addr
+			for _, b := range g.Bind {
+				own = append(own, b.Addr())
+			}
+			node, local := "origin-"+g.Name, loopback(own)
+			path := fmt.Sprintf("origins[%d].gateway", i)
+			if k > 0 {
+				path = fmt.Sprintf("origins[%d].gateways[%d]", i, k-1)
+			}
+			for j, b := range g.Bind {
+				add(path, node, l.either(path, ".bind", ".addresses", j), "gateway", b.Addr(), int(b.Port()), local)
+			}
+			add(path, node, path+".metrics", "metrics", g.Metrics.Addr(), int(g.Metrics.Port()), local)
+			if h := &l.network.Hub; len(h.URLs) > 0 {
+				if h.EmbeddedIn == g.Name {
+					at := "hub.bind"
+					if !l.given(at) {
+						at = "hub.urls[0]"
+					}
+					add(path, node, at, "hub", h.Bind.Addr(), int(h.Bind.Port()), local)
+				}
+				if h.Control == g.Name {
+					add(path, node, "hub.api.address", "hub's API", h.API.Address.Addr(), int(h.API.Address.Port()), local)
 				}
 			}
 		}
@@ -111,16 +139,6 @@ func (l *loader) listeners() []listener {
 		add(path, node, path+".metrics", "metrics", s.MetricsAddress, s.Metrics, local)
 	}
 	return all
-}
-
-// hubAddr returns the address of a hub's URL that has one in digits.
-func hubAddr(s string) (netip.AddrPort, bool) {
-	u, err := url.Parse(s)
-	if err != nil {
-		return netip.AddrPort{}, false
-	}
-	addr, err := netip.ParseAddrPort(u.Host)
-	return addr, err == nil
 }
 
 // either is the path of element j of the first list that the file has.

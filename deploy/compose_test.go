@@ -63,8 +63,8 @@ func TestCompose(t *testing.T) {
 		if got := s.Networks["backbone"].Address; got != address {
 			t.Errorf("%s has the address %q, and others look for it at %s", full, got, address)
 		}
-		if grace, err := time.ParseDuration(s.Grace); err != nil || grace <= time.Duration(n.Edge.Limits.Drain) {
-			t.Errorf("%s is killed after %q, and may drain for %v", full, s.Grace, n.Edge.Limits.Drain)
+		if grace, err := time.ParseDuration(s.Grace); err != nil || grace <= time.Duration(n.Edge.Limits.Notice+n.Edge.Limits.Drain) {
+			t.Errorf("%s is killed after %q, and may drain for %v and %v", full, s.Grace, n.Edge.Limits.Notice, n.Edge.Limits.Drain)
 		}
 		return s.Ports
 	}
@@ -93,6 +93,10 @@ func TestCompose(t *testing.T) {
 			fmt.Sprintf("%v:%d:%d/tcp", s.Addresses[0], s.Port, s.Port))
 	}
 	delete(file.Services, "init")
+	if s := file.Services["operator"]; !slices.Equal(s.Profiles, []string{"operator"}) || len(s.Ports) > 0 {
+		t.Errorf("the operator's container is there by the profiles %q, and published at %q", s.Profiles, s.Ports)
+	}
+	delete(file.Services, "operator")
 	// What the profile adds leads to where the network file has the nodes.
 	var edges, published []string
 	for i := range n.PoPs {

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/goccy/go-yaml/ast"
 )
@@ -113,8 +114,14 @@ type field struct {
 	tag   reflect.StructTag
 }
 
-// fields lists the keys of a struct, those of inlined structs with them.
+// listed is what fields has found, by reflect.Type: two hundred PoPs are of one type.
+var listed sync.Map
+
+// fields lists the keys of a struct, those of inlined structs with them. The list is for reading.
 func fields(t reflect.Type) []field {
+	if fs, ok := listed.Load(t); ok {
+		return fs.([]field)
+	}
 	var fs []field
 	for i := range t.NumField() {
 		f := t.Field(i)
@@ -129,6 +136,7 @@ func fields(t reflect.Type) []field {
 			fs = append(fs, field{key, []int{i}, f.Tag})
 		}
 	}
+	listed.Store(t, fs)
 	return fs
 }
 

@@ -2,6 +2,8 @@ package deploy
 
 import (
 	"net/netip"
+	"net/url"
+	"strconv"
 	"time"
 )
 
@@ -13,7 +15,7 @@ func defaultNetwork() *Network {
 			Cache:  EdgeCache{Memory: 256 << 20, MemoryLimit: 1 << 30},
 			Limits: EdgeLimits{
 				HeaderBytes: 64 << 10, HeaderFields: 128, HeaderTime: seconds(10),
-				URLBytes: 8 << 10, BodyTime: seconds(30), Idle: seconds(120), Drain: seconds(30),
+				URLBytes: 8 << 10, BodyTime: seconds(30), Idle: seconds(120), Notice: seconds(60), Drain: seconds(30),
 				ConnectionsPerAddress: 1000, HandshakesPerAddress: 100, QUICRetryAbove: 100,
 			},
 		},
@@ -28,18 +30,21 @@ func (n *Network) fill(v any) {
 	case *PoP:
 		v.Trust, v.Weight, v.Edge = "main", 1, n.Edge
 	case *Origin:
-		v.Pool = Pool{Protocol: "h2", Connections: 2, MaxAge: seconds(600)}
+		v.Pool = Pool{Protocol: "h2", Connections: 2, MaxAge: seconds(600), Window: 64 << 20}
 		v.Balance = Balance{
 			Algorithm: "p2c-ewma", SlowStart: seconds(10),
 			Eject: Eject{Consecutive: 5, Time: seconds(10), MaxTime: seconds(300), MaxPercent: 50, PanicPercent: 30},
 		}
-		v.Limits = OriginLimits{Waiting: 100, Connect: seconds(2), FirstByte: seconds(30), Idle: seconds(30)}
+		v.Retry = Retry{Attempts: 2, Percent: 20, Statuses: []int{502, 503, 504}}
+		v.Limits = OriginLimits{Waiting: 100, Wait: seconds(2), Connect: seconds(2), FirstByte: seconds(30), Idle: seconds(30)}
+	case *NamedGateway:
+		v.Weight = 1
 	case *Static:
 		v.CacheControl = "public, max-age=60"
 	case *Instance:
-		v.Weight = 1
+		v.Protocol, v.Weight = "h1", 1
 	case *Discover:
-		v.Type = "SRV"
+		v.Type, v.Scheme, v.Protocol = "SRV", "http", "h1"
 	case *Health:
 		*v = Health{Type: "http", Path: "/", Interval: seconds(5), Timeout: seconds(2), Fall: 3, Rise: 2}
 	case *Site:
@@ -76,18 +81,13 @@ func (n *Network) derive() {
 		}
 	}
 	for i := range n.Origins {
-		g := &n.Origins[i].Gateway
-		if g.Bind == nil {
-			g.Bind = bindOf(g.Addresses)
-		}
-		if !g.Metrics.IsValid() {
-			var hosts []netip.Addr
-			for _, b := range g.Bind {
-				hosts = append(hosts, b.Addr())
-			}
-			g.Metrics = netip.AddrPortFrom(metricsAddress(netip.Addr{}, hosts), 9182)
+		o := &n.Origins[i]
+		o.Gateway.derive()
+		for j := range o.Gateways {
+			o.Gateways[j].derive()
 		}
 	}
+	n.Hub.derive(n.Origins)
 	for i := range n.Zones {
 		if z := &n.Zones[i]; z.SOA.Mailbox == "" {
 			z.SOA.Mailbox = "hostmaster." + z.Name
@@ -105,6 +105,46 @@ func (n *Network) derive() {
 			n.DNS.Unknown = append(n.DNS.Unknown, n.PoPs[i].Name)
 		}
 	}
+}
+
+// derive fills in where a gateway listens.
+func (g *Gateway) derive() {
+	if g.Bind == nil {
+		g.Bind = bindOf(g.Addresses)
+	}
+	if !g.Metrics.IsValid() {
+		var hosts []netip.Addr
+		for _, b := range g.Bind {
+			hosts = append(hosts, b.Addr())
+		}
+		g.Metrics = netip.AddrPortFrom(metricsAddress(netip.Addr{}, hosts), 9182)
+	}
+}
+
+// derive fills in where the hub listens and who leads. A network without a hub has neither.
+func (h *Hub) derive(origins []Origin) {
+	if len(h.URLs) == 0 {
+		return
+	}
+	if h.Control == "" {
+		h.Control = h.EmbeddedIn
+	}
+	if h.Control == "" && len(origins) > 0 {
+		h.Control = origins[0].Name
+	}
+	if h.Bind.IsValid() || h.EmbeddedIn == "" {
+		return
+	}
+	u, err := url.Parse(h.URLs[0])
+	if err != nil {
+		return // which is a mistake of its own
+	}
+	addr, err := netip.ParseAddrPort(u.Host)
+	if err != nil || len(h.URLs) > 1 {
+		port, _ := strconv.ParseUint(u.Port(), 10, 16)
+		addr = netip.AddrPortFrom(netip.IPv6Unspecified(), uint16(port))
+	}
+	h.Bind = addr
 }
 
 // metricsAddress is where a node with those addresses serves its metrics: what the

@@ -4,6 +4,8 @@
 // it is pure data and opens no socket.
 package deploy
 
+import "net/netip"
+
 // Version is the version of the network file that this program reads and writes.
 const Version = 1
 
@@ -49,8 +51,29 @@ type Hub struct {
 	// URLs of the bus, each `tls://HOST:PORT`; a node tries them in turn. Empty: there is no hub, and a node's network file changes only by hand.
 	URLs []string `yaml:"urls"`
 
-	// EmbeddedIn names the one origin whose node runs the bus itself. Empty: the URLs are those of a NATS cluster elsewhere.
+	// EmbeddedIn names the one gateway of an origin (the first has the origin's name) whose node runs the bus itself. Empty: the URLs are those of a NATS cluster elsewhere.
 	EmbeddedIn string `yaml:"embedded_in"`
+
+	// Bind is the IP:PORT on which the hub in an origin's node listens. Default: the one of `urls`, when there is one and its host is an address; else the port of the first on all addresses.
+	Bind netip.AddrPort `yaml:"bind"`
+
+	// Control names the gateway of an origin in whose process the control works, which writes what the hub has; where the hub is in a node, it is that one. Default: `embedded_in`, else the first origin.
+	Control string `yaml:"control"`
+
+	// API is where programs purge over HTTP, at the control. Default: nowhere.
+	API HubAPI `yaml:"api"`
+}
+
+// HubAPI is where the control listens for programs that purge, each with a token.
+type HubAPI struct {
+	// Address is an IP:PORT. Tokens must not travel in the clear: one that is no loopback address needs `cert` and `key`. Default: none.
+	Address netip.AddrPort `yaml:"address"`
+
+	// Cert is a PEM file on the machine of the control, which programs that purge check. Default: none, and HTTP without TLS.
+	Cert string `yaml:"cert" check:"path"`
+
+	// Key is the PEM file of its key. Default: none.
+	Key string `yaml:"key" check:"path"`
 }
 
 // PoP returns the PoP of that name, or nil.
@@ -71,6 +94,44 @@ func (n *Network) Origin(name string) *Origin {
 		}
 	}
 	return nil
+}
+
+// OriginNode returns the origin that has a node of that name (`hither origin --name NAME`) as that node has it: with its
+// gateway and its application, and no others. There is none: nil.
+func (n *Network) OriginNode(name string) *Origin {
+	for i := range n.Origins {
+		for _, g := range n.Origins[i].AllGateways() {
+			if g.Name == name {
+				o := n.Origins[i]
+				o.Gateway, o.App, o.Gateways = g.Gateway, *g.App, nil
+				return &o
+			}
+		}
+	}
+	return nil
+}
+
+// AllGateways returns the gateways of the origin: `gateway`, which has the origin's name, and then `gateways` in the order of
+// the file. Each has an App, its own or the origin's.
+func (o *Origin) AllGateways() []NamedGateway {
+	all := []NamedGateway{{Name: o.Name, Weight: 1, App: &o.App, Gateway: o.Gateway}}
+	for _, g := range o.Gateways {
+		if g.App == nil {
+			g.App = &o.App
+		}
+		all = append(all, g)
+	}
+	return all
+}
+
+// ShieldOf returns the PoP through which another fetches from the origin: the origin's shield, or nil where it has none, is
+// that shield, or is of another trust domain, whose sites the shield does not serve.
+func (n *Network) ShieldOf(o *Origin, pop *PoP) *PoP {
+	shield := n.PoP(o.Shield)
+	if shield == nil || shield.Name == pop.Name || shield.Trust != pop.Trust {
+		return nil
+	}
+	return shield
 }
 
 // Site returns the site of that name, or nil.

@@ -1,6 +1,10 @@
 package deploy
 
-import "net/netip"
+import (
+	"net/netip"
+	"slices"
+	"time"
+)
 
 // Zone is a DNS zone that the network's servers answer for.
 type Zone struct {
@@ -128,4 +132,21 @@ type Probe struct {
 
 	// Rise is how many probes in a row must pass before it counts as up again. Default 2.
 	Rise int `yaml:"rise" jsonschema:"minimum=1,maximum=100"`
+}
+
+// TTLOf is the longest TTL of the names that lead to a PoP: for that long after a change resolvers may go on saying what they were told.
+// steered is false where no name does.
+func (n *Network) TTLOf(p *PoP) (ttl time.Duration, steered bool) {
+	if p == nil {
+		return 0, false
+	}
+	sites := n.SitesOf(p)
+	for i := range n.Zones {
+		for _, s := range n.Zones[i].Steered {
+			if slices.ContainsFunc(sites, func(x *Site) bool { return x.Name == s.Site }) {
+				ttl, steered = max(ttl, time.Duration(s.TTL)), true
+			}
+		}
+	}
+	return ttl, steered
 }

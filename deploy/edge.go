@@ -29,6 +29,12 @@ type Listen struct {
 	// HTTP is the port that sends clients on to HTTPS. Default 80; 0 = off.
 	HTTP int `yaml:"http" jsonschema:"minimum=0,maximum=65535"`
 
+	// Inner is the TCP port for the other PoPs of the network, which fetch through this one where an origin names it as its `shield`; they prove themselves by their identities, and what they say of their clients is believed. Default 0 = off.
+	Inner int `yaml:"inner" jsonschema:"minimum=0,maximum=65535"`
+
+	// ProxyProtocol are the addresses of proxies in front of the edge that work on TCP. Each of their connections to `https` and `http` must begin with a header of the PROXY protocol, version 1 or 2, else it is closed, checks of their own and probes from there included; the client named in it is the client everywhere. Who has another address cannot send one. HTTP/3 has none: its packets do not pass such a proxy, and those that come to the edge directly are the client's own. Default: none.
+	ProxyProtocol []netip.Prefix `yaml:"proxy_protocol"`
+
 	// Metrics is the port of `/metrics`, `/live` and `/ready`. Default 9180; 0 = off.
 	Metrics int `yaml:"metrics" jsonschema:"minimum=0,maximum=65535"`
 
@@ -68,7 +74,10 @@ type EdgeLimits struct {
 	// Idle is how long a connection without a request stays open. Default 2m.
 	Idle Duration `yaml:"idle" check:"positive"`
 
-	// Drain is how long a node that was told to stop lets requests finish. Default 30s.
+	// Notice is how long at most a node that was told to stop goes on taking clients first: until DNS servers have heard of it, and resolvers have forgotten the longest TTL of the names steered to it. Default 1m; 0s = none.
+	Notice Duration `yaml:"notice"`
+
+	// Drain is how long a node that was told to stop lets requests finish, after `notice`. Default 30s.
 	Drain Duration `yaml:"drain"`
 
 	// ConnectionsPerAddress is how many connections one client address (an IPv6 /64) may have open. Default 1000.
@@ -96,7 +105,7 @@ type PoP struct {
 	// Bind are the addresses to listen on, where they are not those of DNS (behind NAT, in a container: 0.0.0.0). Default: `addresses`.
 	Bind []netip.Addr `yaml:"bind"`
 
-	// Probe are the addresses our DNS servers dial to learn whether the PoP is up, where they reach it by others than clients do. Default: `addresses`.
+	// Probe are the addresses by which our own nodes reach the PoP, where those are others than clients have: DNS servers to learn whether it is up, and other PoPs when it is a shield. Default: `addresses`.
 	Probe []netip.Addr `yaml:"probe"`
 
 	// Capacity is what counts as full. Default: never full.

@@ -17,17 +17,16 @@ import (
 )
 
 // readers are the packages that turn the network file into what parts are given.
-var readers = []string{"hither/edge/node", "hither/origin/gateway", "hither/dns/server", "hither/deploy/fleet", "hither/deploy/hither"}
+var readers = []string{"hither/edge/node", "hither/origin/gateway", "hither/dns/server", "hither/deploy/fleet", "hither/deploy/fleet/control", "hither/deploy/hither"}
 
 // waiting are the fields, or whole types, whose reader is not built yet, with what they
 // wait for. What has found its reader must leave the list.
 var waiting = map[string]string{
-	"Balance": "origin/balance", "Affinity": "origin/balance", "Health": "origin/balance", "Eject": "origin/balance", "Expect": "origin/balance", "Discover": "origin/balance",
-	"Hub.EmbeddedIn": "the hub", "OriginLimits.Concurrent": "origin/balance", "Origin.Balance": "origin/balance", "App.Discover": "origin/balance",
+	"Discover.Fleet": "the hub",
 }
 
 // readInside are fields that package deploy reads for everyone.
-var readInside = map[string]bool{"Network.Version": true, "PoP.Trust": true, "Server.Name": true, "Site.DNS": true, "Zone.Name": true}
+var readInside = map[string]bool{"Network.Version": true, "PoP.Trust": true, "Server.Name": true, "Site.DNS": true, "Zone.Name": true, "Origin.Gateways": true, "NamedGateway.App": true}
 
 // TestFieldsAreRead fails on a key of the network file that no assembly reads: such a
 // key would be taken without an error and do nothing.

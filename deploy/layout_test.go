@@ -30,7 +30,11 @@ var layout = []struct {
 }{
 	{"deploy", "", "the network description is pure data"},
 	{"deploy/ops", "", "what every role owes its operator knows no role"},
-	{"deploy/fleet", "deploy", "what nodes tell each other knows the network only"},
+	{"deploy/fleet", "deploy", "authorities and identities know the network only"},
+	{"deploy/fleet/bus", "deploy/fleet", "what nodes tell each other, and how it travels"},
+	{"deploy/fleet/hub", "deploy deploy/fleet deploy/fleet/bus", "where nodes meet: who may say and hear what"},
+	{"deploy/fleet/member", "deploy deploy/fleet deploy/fleet/bus", "a node's part, whatever its role"},
+	{"deploy/fleet/control", "deploy deploy/ops deploy/fleet deploy/fleet/bus deploy/fleet/hub", "the hand that leads a fleet"},
 	{"deploy/scale", "", "scaling policies are pure"},
 	{"deploy/scale/*", "deploy/scale", "a driver serves the policies"},
 	{"deploy/e2e", "", "external tests of the programs"},
@@ -45,7 +49,8 @@ var layout = []struct {
 	{"origin/limit", "", "how many and who waits is decided without sockets, and of requests in general"},
 	{"origin/discover", "", "names to addresses, for whoever asks"},
 	{"origin/health", "", "asks instances, and knows nothing of who wants to know"},
-	{"origin/gateway", "origin/* edge/listen deploy deploy/ops deploy/fleet", "the origin role assembled"},
+	{"origin/upstream", "origin/*", "one of several instances for each request: the rooms of origin put together, without a network file"},
+	{"origin/gateway", "origin/* edge/listen deploy deploy/ops deploy/fleet deploy/fleet/*", "the origin role assembled"},
 
 	{"edge", "", "external tests: the scripts of edge/testdata"},
 	{"edge/listen", "", "sockets and protocols in front of one handler"},
@@ -54,13 +59,13 @@ var layout = []struct {
 	{"edge/proxy", "cache edge/compress", "the request path reaches origins through net/http's interfaces"},
 	{"edge/wire", "edge/proxy", "framing for a hit and a handler"},
 	{"edge/accesslog", "edge/proxy", "an Exchange as one line"},
-	{"edge/node", "edge/* cache cache/* origin/pool origin/balance deploy deploy/ops deploy/fleet", "one PoP assembled"},
+	{"edge/node", "edge/* cache cache/* origin/* deploy deploy/ops deploy/fleet deploy/fleet/*", "one PoP assembled"},
 
 	{"dns/geo", "", "takes bytes, no paths, no sockets"},
 	{"dns/geo/maketable", "dns/geo", "makes the table that dns/geo has built in"},
 	{"dns/steer", "dns/geo", "steering is one pure function"},
 	{"dns/zone", "", "records and zone files"},
-	{"dns/server", "dns/* edge/listen deploy deploy/ops deploy/fleet", "the dns role assembled"},
+	{"dns/server", "dns/* edge/listen deploy deploy/ops deploy/fleet deploy/fleet/*", "the dns role assembled"},
 
 	{"bench/lab", "any assemblies", "only the lab and the program put assemblies together"},
 	{"bench", "any bench/*", "the bench is anything but the program"},

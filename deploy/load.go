@@ -32,6 +32,17 @@ type Finding struct {
 // Load reads the network file at path. Mistakes in the file, those that checks find
 // included, are returned as [Mistakes]; other errors say why the file cannot be read.
 func Load(path string, checks ...Check) (*Network, error) {
+	data, err := Read(path)
+	if err != nil {
+		return nil, err
+	}
+	return Parse(path, data, checks...)
+}
+
+// Read reads the text of the network file at path, for [Parse]. Of a file that is larger
+// than [MaxBytes] no more is read, and the error is [Mistakes]; other errors say why it
+// cannot be read.
+func Read(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("deploy: network file %s does not exist; `hither up` writes one to begin with, and deploy/network.yaml is the annotated example", path)
@@ -44,7 +55,14 @@ func Load(path string, checks ...Check) (*Network, error) {
 	if err != nil {
 		return nil, fmt.Errorf("deploy: read network file: %w", err)
 	}
-	return Parse(path, data, checks...)
+	if len(data) <= MaxBytes {
+		return data, nil
+	}
+	size := int64(0)
+	if info, err := f.Stat(); err == nil && info.Mode().IsRegular() {
+		size = info.Size()
+	}
+	return nil, Mistakes{{File: path, Line: 1, Col: 1, Msg: tooLarge(size)}}
 }
 
 // Parse reads a network file from memory. The name stands in front of each mistake.

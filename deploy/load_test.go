@@ -1,11 +1,14 @@
 package deploy_test
 
 import (
+	"bytes"
 	"errors"
+	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -91,7 +94,7 @@ func TestExampleSaysDefaults(t *testing.T) {
 		t.Errorf("edge: the example says %+v, the default is %+v", said.Edge, short.Edge)
 	}
 	o, d := said.Origins[0], short.Origins[0]
-	if o.Pool != d.Pool || o.Limits != d.Limits || !reflect.DeepEqual(o.Balance, d.Balance) || *o.App.Static != *d.App.Static {
+	if o.Pool != d.Pool || o.Limits != d.Limits || !reflect.DeepEqual(o.Balance, d.Balance) || !reflect.DeepEqual(o.Retry, d.Retry) || *o.App.Static != *d.App.Static {
 		t.Errorf("origin: the example says %+v, the default is %+v", o, d)
 	}
 	s, e := said.Sites[0], short.Sites[0]
@@ -140,6 +143,9 @@ func TestPoPOverridesEdge(t *testing.T) {
 	if fra.Listen.HTTPS != 8443 || fra.Listen.HTTP != 80 || iad.Listen.HTTPS != 443 {
 		t.Errorf("listen: fra %+v, iad %+v", fra.Listen, iad.Listen)
 	}
+	if len(fra.Listen.ProxyProtocol) != 2 || len(n.Origins[0].Gateway.ProxyProtocol) != 1 {
+		t.Errorf("proxies: fra %v, origin %v", fra.Listen.ProxyProtocol, n.Origins[0].Gateway.ProxyProtocol)
+	}
 	if len(fra.Trusted) != 0 || len(iad.Trusted) != 2 || n.PoP("fra").Weight != 0 || n.PoP("iad").Weight != 1 {
 		t.Errorf("fra %+v, iad %+v", fra, iad)
 	}
@@ -183,5 +189,56 @@ func TestLoadMissing(t *testing.T) {
 	var mistakes deploy.Mistakes
 	if _, err := deploy.Load("testdata"); err == nil || errors.As(err, &mistakes) {
 		t.Errorf("a folder: %v", err)
+	}
+}
+
+// padded makes a file as large as it is to be, by comments.
+func padded(file []byte, size int) []byte {
+	return append(append(slices.Clone(file), '\n'), bytes.Repeat([]byte("# nothing\n"), size/10)...)[:size]
+}
+
+// TestReadLargest takes a file of just the largest size, and tells how large one is that has a byte more.
+func TestReadLargest(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "f")
+	for size, want := range map[int]string{
+		deploy.MaxBytes:     "",
+		deploy.MaxBytes + 1: path + ":1:1: the file has 786433 bytes; a network file may have 786432 bytes (768KiB), for it is one message to the nodes",
+		5 << 20:             path + ":1:1: the file has 5242880 bytes; a network file may have 786432 bytes (768KiB), for it is one message to the nodes",
+	} {
+		if err := os.WriteFile(path, padded(deploy.Example(), size), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		got := ""
+		if _, err := deploy.Load(path); err != nil {
+			got = err.Error()
+		}
+		if got != want {
+			t.Errorf("%d bytes: %q, wanted %q", size, got, want)
+		}
+	}
+	// What has no end is not read to it.
+	var mistakes deploy.Mistakes
+	if _, err := deploy.Read("/dev/zero"); !errors.As(err, &mistakes) || !strings.HasPrefix(mistakes[0].Msg, "the file has more; ") {
+		t.Error(err)
+	}
+}
+
+// BenchmarkParse checks files with many PoPs, the last as large as a file may be.
+func BenchmarkParse(b *testing.B) {
+	head, tail, _ := bytes.Cut(deploy.Example(), []byte("\norigins:"))
+	for _, n := range []int{1000, 2000, 4000, 7000} {
+		file := slices.Clone(head)
+		for i := range n {
+			file = fmt.Appendf(file, "\n  - {name: pop-%d, place: {lat: 50.11, lon: 8.68, city: Frankfurt}, addresses: [10.1.%d.%d]}", i, i/250, i%250)
+		}
+		file = append(append(file, "\norigins:"...), tail...)
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			b.ReportMetric(float64(len(file)>>10), "KiB")
+			for b.Loop() {
+				if _, err := deploy.Parse("f", file); err != nil {
+					b.Fatalf("%.500v", err)
+				}
+			}
+		})
 	}
 }

@@ -23,6 +23,7 @@ func (l *loader) rules(path string, tag reflect.StructTag, v reflect.Value) {
 		}
 		for i := range v.Len() {
 			if here := fmt.Sprintf("%s[%d]", path, i); !l.bad[here] {
+				l.bounds(here, tag, v.Index(i))
 				l.checks(here, tag, v.Index(i))
 			}
 		}
@@ -38,7 +39,7 @@ func (l *loader) bounds(path string, tag reflect.StructTag, v reflect.Value) {
 	high, hasHigh := ruleValue(tag, "maximum")
 	var below, above bool
 	switch v.Kind() {
-	case reflect.Int:
+	case reflect.Int, reflect.Int64: // sizes are int64
 		x := float64(v.Int())
 		below, above = hasLow && x < low, hasHigh && x > high
 	case reflect.Float64:
@@ -57,7 +58,11 @@ func (l *loader) bounds(path string, tag reflect.StructTag, v reflect.Value) {
 	case (below || above) && hasLow && hasHigh:
 		l.wrong(path, "%v is out of range; it goes from %s to %s", v.Interface(), number(low), number(high))
 	case below:
-		l.wrong(path, "%v is too low; the lowest is %s", v.Interface(), number(low))
+		least := number(low)
+		if _, ok := v.Interface().(Size); ok {
+			least = Size(low).String()
+		}
+		l.wrong(path, "%v is too low; the lowest is %s", v.Interface(), least)
 	}
 }
 

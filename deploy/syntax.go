@@ -13,9 +13,19 @@ import (
 	"github.com/goccy/go-yaml/token"
 )
 
-// MaxBytes is how large a network file may be. A revision must fit into one message
-// of the hub, whose limit is 1 MiB, with room for the envelope.
-const MaxBytes = 1<<20 - 1<<12
+// MaxBytes is how large a network file may be. A revision is one message of the hub, in
+// which the file stands in base64: this much makes just 1 MiB there. The most that a message
+// may have (bus.MostMessage) leaves room for what stands around it.
+const MaxBytes = 768 << 10
+
+// tooLarge is the mistake of a file that is larger than that; its size is 0 where it is not known.
+func tooLarge(size int64) string {
+	has := "more"
+	if size > 0 {
+		has = fmt.Sprintf("%d bytes", size)
+	}
+	return fmt.Sprintf("the file has %s; a network file may have %d bytes (%v), for it is one message to the nodes", has, MaxBytes, Size(MaxBytes))
+}
 
 // maxDepth is how deep lists and mappings may nest. The structs need seven levels;
 // the YAML parser recurses and builds a path for each, so depth is bounded before it
@@ -31,7 +41,7 @@ const maxKeys = 1 << 14
 // is none.
 func (l *loader) syntax(data []byte) (body ast.Node) {
 	if len(data) > MaxBytes {
-		l.at(position{}, "the file is larger than %v, the most that a revision may have", Size(MaxBytes))
+		l.at(position{}, "%s", tooLarge(int64(len(data))))
 		return nil
 	}
 	if line, ok := firstInvalid(data); !ok {

@@ -1,11 +1,14 @@
 package ops
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"net"
 	"net/http"
 	"net/http/pprof"
+	pathpkg "path"
+	"strings"
 	"time"
 )
 
@@ -52,6 +55,38 @@ func (a *Admin) Handle(pattern string, call Call) {
 		writeDocument(w, http.StatusOK, name, doc)
 	})
 }
+
+// Answer answers a call that came by another road than the socket: path is below /v1/, with its query. Profiles are
+// for who is on the machine. The body is a document, as the socket's are.
+func (a *Admin) Answer(ctx context.Context, method, path string, content []byte) (status int, body []byte) {
+	w := &answer{status: http.StatusOK, header: make(http.Header)}
+	r, err := http.NewRequestWithContext(ctx, method, "http://node"+path, bytes.NewReader(content))
+	switch {
+	case err != nil || r.URL.Host != "node" || r.URL.Path != pathpkg.Clean(r.URL.Path):
+		writeError(w, &Refusal{http.StatusBadRequest, fmt.Errorf("ops: %.200q is no path of a call", path)})
+	case !strings.HasPrefix(r.URL.Path, "/v1/"):
+		writeError(w, &Refusal{http.StatusNotFound, fmt.Errorf("ops: %.200q is not below /v1/", path)})
+	default:
+		a.mux.ServeHTTP(w, r)
+		if w.header.Get("Content-Type") != "application/json" { // the mux's own word: 404 and 405
+			said := w.status
+			*w = answer{status: http.StatusOK, header: make(http.Header)}
+			writeError(w, &Refusal{said, fmt.Errorf("ops: %s %.200s: %s", method, r.URL.Path, http.StatusText(said))})
+		}
+	}
+	return w.status, w.body.Bytes()
+}
+
+// An answer is a response that stays in memory.
+type answer struct {
+	status int
+	header http.Header
+	body   bytes.Buffer
+}
+
+func (w *answer) Header() http.Header         { return w.header }
+func (w *answer) WriteHeader(status int)      { w.status = status }
+func (w *answer) Write(p []byte) (int, error) { return w.body.Write(p) }
 
 // Open listens on the socket in the folder dir, which must exist. A socket that a dead
 // process left is replaced; if a live one answers there, that is an error.

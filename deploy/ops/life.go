@@ -13,9 +13,10 @@ const (
 	Ready                 // takes requests
 	Draining              // finishes what it has, wants nothing new
 	Down                  // closed
+	Unknown               // not heard of yet, by who tells of others; never a node's own word
 )
 
-var stateWords = [...]string{Starting: "starting", Ready: "ready", Draining: "draining", Down: "down"}
+var stateWords = [...]string{Starting: "starting", Ready: "ready", Draining: "draining", Down: "down", Unknown: "unknown"}
 
 // String returns the state's word in JSON and logs.
 func (s State) String() string { return stateWords[s] }

@@ -57,7 +57,7 @@ func TestReasonEndsWithItsState(t *testing.T) {
 }
 
 func TestStateWords(t *testing.T) {
-	for s := Starting; s <= Down; s++ {
+	for s := Starting; s <= Unknown; s++ {
 		text, err := json.Marshal(s)
 		if err != nil {
 			t.Fatal(err)

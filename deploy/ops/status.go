@@ -23,7 +23,8 @@ type NodeStatus struct {
 	PID      int     `json:"pid"`
 	Version  string  `json:"version"`
 	State    State   `json:"state"`
-	Revision int     `json:"revision"`
+	Revision int     `json:"revision"`       // the fleet's number of the network file in use; 0 where it came from a file and has none
+	Hash     string  `json:"hash,omitempty"` // of that file
 	Refused  *string `json:"refused"`        // why the last network file offered was not taken; null when it was
 	Load     float64 `json:"load,omitempty"` // 1.0 = full
 
@@ -34,6 +35,7 @@ type NodeStatus struct {
 	FirstByte     *Quantiles       `json:"first_byte_ms,omitempty"`
 
 	Origins      []OriginStatus      `json:"origins,omitempty"`
+	ShieldOf     []string            `json:"shield_of,omitempty"` // origins from which other PoPs fetch through this one
 	Certificates []CertificateStatus `json:"certificates,omitempty"`
 	Problems     []string            `json:"problems"` // one line each, for people
 }
