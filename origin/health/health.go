@@ -34,6 +34,10 @@ type Check struct {
 	Timeout  time.Duration // of one check, at most the interval; 0 = 2 s, or the interval where that is less
 	Fall     int           // failures in a row after which an instance is down; 0 = 3
 	Rise     int           // passes in a row after which it is up again; 0 = 2
+
+	// ProxyProtocol is v1 or v2 where instances want a header of the PROXY protocol first: a check's says that the connection
+	// is the checker's own (UNKNOWN, LOCAL). "" = none.
+	ProxyProtocol string
 }
 
 // Target is an instance to ask.
@@ -123,6 +127,9 @@ func New(check Check, opt Options) (*Checker, error) {
 	}
 	if check.Fall < 0 || check.Rise < 0 {
 		bad("fall %d and rise %d are not both positive", check.Fall, check.Rise)
+	}
+	if !slices.Contains([]string{"", "v1", "v2"}, check.ProxyProtocol) {
+		bad("PROXY protocol %q is neither v1 nor v2", check.ProxyProtocol)
 	}
 	if len(wrong) > 0 {
 		return nil, errors.Join(wrong...)

@@ -17,6 +17,7 @@ const most = 64 << 10
 func (c *Checker) client(t Target) *http.Client {
 	tr := &http.Transport{
 		TLSClientConfig:        t.TLS.Clone(),
+		DialContext:            c.dial,
 		MaxConnsPerHost:        1,
 		IdleConnTimeout:        3 * c.check.Interval,
 		MaxResponseHeaderBytes: most,
@@ -85,9 +86,26 @@ func (c *Checker) tcp(ctx context.Context, in *instance) error {
 	if port == "" {
 		port = map[string]string{"http": "80", "https": "443"}[in.URL.Scheme]
 	}
-	conn, err := new(net.Dialer).DialContext(ctx, "tcp", net.JoinHostPort(in.URL.Hostname(), port))
+	conn, err := c.dial(ctx, "tcp", net.JoinHostPort(in.URL.Hostname(), port))
 	if err != nil {
 		return err
 	}
 	return conn.Close()
+}
+
+// own are the headers of a connection that is for nobody else (the PROXY protocol's specification, sections 2.1 and 2.2).
+var own = map[string]string{"v1": "PROXY UNKNOWN\r\n", "v2": "\r\n\r\n\x00\r\nQUIT\n\x20\x00\x00\x00"}
+
+// dial opens a connection, and says first whose it is where instances want to know.
+func (c *Checker) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	conn, err := new(net.Dialer).DialContext(ctx, network, address)
+	if err != nil || c.check.ProxyProtocol == "" {
+		return conn, err
+	}
+	// A new connection has room for a few bytes, so this does not wait.
+	if _, err := io.WriteString(conn, own[c.check.ProxyProtocol]); err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return conn, nil
 }

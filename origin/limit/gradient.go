@@ -59,7 +59,7 @@ const (
 )
 
 func newGradient(cfg Config) gradient {
-	g := gradient{limit: initial, starting: true}
+	g := gradient{limit: float64(cfg.Initial), starting: true}
 	g.bound(cfg)
 	return g
 }

@@ -251,6 +251,25 @@ func TestGradientCheapWindow(t *testing.T) {
 	}
 }
 
+// One that begins high comes down to the places of its origin.
+func TestGradientInitial(t *testing.T) {
+	w := newWorld(Config{Initial: 2000, Ceiling: 2000}, 50, 100*time.Millisecond)
+	if l := w.l.limit(); l != 2000 {
+		t.Errorf("the limit begins with %d", l)
+	}
+	w.demand = 1500
+	w.run(120)
+	if _, most := w.run(50); most > 300 {
+		t.Errorf("50 places and 1,500 that ask: the limit is still %d after 120 windows", most)
+	}
+	if l := New(Config{Initial: 50, Ceiling: 30}).limit(); l != 30 {
+		t.Errorf("the limit begins with %d above its ceiling", l)
+	}
+	if l := New(Config{}).limit(); l != 20 {
+		t.Errorf("the limit begins with %d", l)
+	}
+}
+
 func TestGradientBounds(t *testing.T) {
 	w := newWorld(Config{Floor: 3, Ceiling: 30}, 500, 100*time.Millisecond)
 	if _, most := w.run(50); most != 30 {

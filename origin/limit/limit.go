@@ -25,6 +25,10 @@ type Config struct {
 	// Floor and Ceiling bound the adaptive limit. 0 = 8 and 1,000. A floor above the ceiling is the ceiling.
 	Floor, Ceiling int
 
+	// Initial is what the adaptive limit begins with. 0 = 20. More is for who can bear a burst before anything was measured:
+	// from there the limit comes down as soon as half of it is in use and the latency grows.
+	Initial int
+
 	// Now is the clock. nil = time.Now. Timers of waiting requests are the runtime's in any case.
 	Now func() time.Time
 }
@@ -38,6 +42,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Ceiling <= 0 {
 		c.Ceiling = 1000
+	}
+	if c.Initial <= 0 {
+		c.Initial = initial
 	}
 	c.Floor = min(c.Floor, c.Ceiling)
 	if c.Now == nil {
