@@ -92,7 +92,7 @@ func (b *Balancer) eject(i *instance, reason int, why string, now time.Time) {
 		lasts *= 2
 	}
 	lasts = min(time.Duration(float64(min(lasts, e.MaxTime))*(0.9+0.2*b.random.Float64())), e.MaxTime)
-	i.state, i.until, i.why = ejected, now.Add(lasts), why
+	i.state, i.out, i.until, i.why, i.failed = ejected, now, now.Add(lasts), why, reason == byTrial
 	i.badRow, i.goodRow = 0, 0
 	i.ejections++
 	b.ejections[reason]++
@@ -113,7 +113,7 @@ func (b *Balancer) trialFor(q Query, now time.Time) *instance {
 
 // reinstate makes i well. In a panic it counts at once and with a clean record, whatever ejections and checks say.
 func (b *Balancer) reinstate(i *instance, now time.Time) {
-	i.state, i.why, i.wellSince, i.warmSince = well, "", now, now
+	i.state, i.why, i.failed, i.wellSince, i.warmSince = well, "", false, now, now
 	i.badRow, i.goodRow = 0, 0
 	if b.view.panic {
 		i.down, i.times, i.answers, i.warmSince = false, 0, window{}, time.Time{}
@@ -140,6 +140,18 @@ func (b *Balancer) Checked(id string, up bool, why string) {
 		}
 	}
 	b.view.stale = true
+}
+
+// Connected tells that an instance which could not be reached is reached again, by whoever keeps connections to it: what it was ejected for is over, so it is on
+// trial from now on. One that has failed on trial since stays out for its time, as one that ends at each request does. Others, and IDs that are not in
+// the list, are ignored.
+func (b *Balancer) Connected(id string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if i := b.find(id); i != nil && i.state == ejected && !i.failed {
+		i.until = b.cfg.Now()
+		b.view.stale = true
+	}
 }
 
 // Alive says whether an instance had good answers and no bad one in the last five seconds, so that a check which only

@@ -423,3 +423,82 @@ func TestGroups(t *testing.T) {
 		t.Errorf("%v, want %v", got, want)
 	}
 }
+
+// A request that has been to all that may be chosen goes to one that is out, the one that has been for the longest, before it goes to none. Two
+// good answers bring that back, a bad one does not make it stay out for longer; nobody else gets there.
+func TestLastResort(t *testing.T) {
+	b, c := balancer(t, asInFile(), these("a", "b", "c", "d"))
+	give(t, b, "b", repeat(5, 500)...)
+	c.pass(time.Second)
+	give(t, b, "a", repeat(5, 500)...)
+	rest := []string{"c", "d"}
+	if _, err := b.Pick(Query{Tried: rest}); err != ErrNone {
+		t.Error(err)
+	}
+	if e := b.Explain(Query{Tried: rest, Last: true}); e.Next == nil || e.Next.Sentence != "b is out, and all that are not were tried" {
+		t.Errorf("%+v", e.Next)
+	}
+	until := of(t, b, "b").Until
+	for range 10 {
+		p := pick(t, b, Query{Tried: rest, Last: true})
+		if p.Instance() != "b" || p.Why() != LastResort {
+			t.Fatalf("%s, %s", p.Instance(), p.Why())
+		}
+		answer(p, 500)
+	}
+	if s := of(t, b, "b"); s.State != "ejected" || !s.Until.Equal(*until) {
+		t.Errorf("%+v, and it was out until %v", s, until)
+	}
+	if p := pick(t, b, Query{Tried: []string{"b", "c", "d"}, Last: true}); p.Instance() != "a" {
+		t.Error(p.Instance())
+	}
+	if p := pick(t, b, Query{Tried: []string{"c"}, Last: true}); p.Instance() != "d" {
+		t.Error(p.Instance())
+	}
+	b.Checked("a", false, "it is off")
+	if _, err := b.Pick(Query{Tried: []string{"b", "c", "d"}, Last: true}); err != ErrNone {
+		t.Errorf("checks say that a is down: %v", err)
+	}
+	for range trialGood {
+		answer(pick(t, b, Query{Tried: rest, Last: true}), 200)
+	}
+	if s := of(t, b, "b"); s.State != "warming" {
+		t.Errorf("%+v", s)
+	}
+}
+
+// Who could not be reached is on trial as soon as it is reached again, but not where it has failed on trial since.
+func TestConnected(t *testing.T) {
+	b, c := balancer(t, asInFile(), these("a", "b"))
+	b.Connected("a")
+	b.Connected("nobody")
+	trial := Query{Trial: true}
+	for range 3 { // each ejection would last for twice as long
+		give(t, b, "a", repeat(5, 500)...)
+		c.pass(time.Second)
+		if p := pick(t, b, trial); p.Instance() != "b" {
+			t.Fatalf("%s is ejected, and is picked", p.Instance())
+		}
+		b.Connected("a")
+		for range trialGood {
+			p := pick(t, b, trial)
+			if p.Instance() != "a" || p.Why() != Trial {
+				t.Fatalf("%s, %s", p.Instance(), p.Why())
+			}
+			answer(p, 200)
+			c.pass(trialEvery)
+		}
+		if s := of(t, b, "a"); s.State != "warming" {
+			t.Errorf("%+v", s)
+		}
+		c.pass(10 * time.Second) // nothing is left of its answers
+	}
+	give(t, b, "a", repeat(5, 500)...)
+	b.Connected("a")
+	answer(pick(t, b, trial), 500)
+	b.Connected("a")
+	c.pass(trialEvery)
+	if s := of(t, b, "a"); s.State != "ejected" || pick(t, b, trial).Instance() != "b" {
+		t.Errorf("it fails on trial, and is there again: %+v", s)
+	}
+}

@@ -92,3 +92,20 @@ func TestExplainJSON(t *testing.T) {
 		t.Errorf("%s\nwant %s", got, want)
 	}
 }
+
+// TestExplanationRead: what was written is read back, and a word that is none is an error.
+func TestExplanationRead(t *testing.T) {
+	for w := range whys {
+		text, err := json.Marshal(Explanation{Next: &Next{Instance: "a", Why: Why(w)}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var e Explanation
+		if err := json.Unmarshal(text, &e); err != nil || e.Next.Why != Why(w) {
+			t.Errorf("%s: %v, %+v", text, err, e.Next)
+		}
+	}
+	if err := json.Unmarshal([]byte(`{"next":{"why":"whim"}}`), new(Explanation)); err == nil || !strings.Contains(err.Error(), `"whim" is no reason`) {
+		t.Errorf("a word that is none: %v", err)
+	}
+}

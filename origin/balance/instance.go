@@ -17,7 +17,9 @@ type instance struct {
 	down      bool // active checks say so
 	state     state
 	why       string    // it is not well
+	out       time.Time // it was ejected last
 	until     time.Time // its ejection lasts
+	failed    bool      // it was on trial since it was well last, and failed
 	times     int       // it was ejected; falls by one for each while that it was well
 	wellSince time.Time
 	warmSince time.Time // it is warming since then; zero = it is warm

@@ -81,17 +81,32 @@ func byStatus(status int) Verdict {
 	return Bad
 }
 
-// Done ends the attempt. The second call does nothing.
-func (p *Pick) Done(o Outcome) {
+// Flip is what an attempt has done to its instance: nothing, it was ejected, or it came back.
+type Flip struct {
+	Out, Back bool
+	Why       string    // it is out
+	Until     time.Time // it is out
+}
+
+// Done ends the attempt, and tells whether its instance is out or back by that. The second call does nothing.
+func (p *Pick) Done(o Outcome) (f Flip) {
 	b := p.b
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if p.done {
-		return
+		return f
 	}
 	p.done = true
 	now := b.cfg.Now()
 	i := p.at
+	was, ejections := i.state, i.ejections
+	defer func() {
+		if i.ejections > ejections {
+			f = Flip{Out: true, Why: i.why, Until: i.until}
+		} else {
+			f.Back = was != well && i.state == well
+		}
+	}()
 	i.inFlight--
 	if p.trial {
 		i.trying = false
@@ -109,7 +124,7 @@ func (p *Pick) Done(o Outcome) {
 		}
 		i.badRow = 0
 		i.goodRow++
-		if i.goodRow >= trialGood && (i.state == onTrial && p.trial || b.view.panic && !i.isWell(b.second(now))) {
+		if i.goodRow >= trialGood && (i.state == onTrial && p.trial || i.state != well && p.why == LastResort || b.view.panic && !i.isWell(b.second(now))) {
 			b.reinstate(i, now)
 		}
 	case Bad:
@@ -117,7 +132,7 @@ func (p *Pick) Done(o Outcome) {
 		i.goodRow = 0
 		b.view.stale = true
 		if p.header.Status == http.StatusServiceUnavailable && p.header.RetryAfter && o.Kind == Answered {
-			return // busy: fewer requests, no ejection
+			return f // busy: fewer requests, no ejection
 		}
 		i.badRow++
 		switch {
@@ -127,6 +142,7 @@ func (p *Pick) Done(o Outcome) {
 			b.perhapsEject(i, p.what(o), now)
 		}
 	}
+	return f
 }
 
 // judge returns Good, Neutral or Bad.

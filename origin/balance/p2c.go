@@ -14,8 +14,8 @@ import (
 // the cost alone would turn an idle 2:1 into 1:0.
 type p2c struct{ stateless }
 
-// farSlower is how many times the median latency an instance may have that was drawn twice, which makes it a pair by
-// itself.
+// farSlower is how many times the median cost an instance may have that was drawn twice, which makes it a pair by itself: of
+// two instances each is so in a quarter of all picks, and by then one that hangs would have taken every place at the origin.
 const farSlower = 2
 
 func (p2c) Choose(c []candidate, _ Query, r *rand.Rand, d *drawn) (int, Why) {
@@ -24,7 +24,7 @@ func (p2c) Choose(c []candidate, _ Query, r *rand.Rand, d *drawn) (int, Why) {
 		mean += c[i].Weight / float64(len(c))
 	}
 	i, j := draw(c, r, -1), draw(c, r, -1)
-	if i == j && c[i].Latency > farSlower*middle(c) {
+	if i == j && cost(&c[i], mean) > farSlower*middle(c, mean) {
 		if j = draw(c, r, i); j < 0 {
 			j = i
 		}
@@ -47,12 +47,12 @@ func cost(c *candidate, mean float64) float64 {
 	return l * (1 + float64(c.InFlight)*mean/c.Weight)
 }
 
-// middle is the median latency, the lower of two.
-func middle(c []candidate) time.Duration {
-	var room [16]time.Duration
+// middle is the median cost, the lower of two.
+func middle(c []candidate, mean float64) float64 {
+	var room [16]float64
 	l := room[:0]
 	for i := range c {
-		l = append(l, c[i].Latency)
+		l = append(l, cost(&c[i], mean))
 	}
 	slices.Sort(l)
 	return l[(len(l)-1)/2]

@@ -1,6 +1,7 @@
 package balance
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -14,6 +15,7 @@ type Query struct {
 	Path   uint64   // hash of method and path, under which lengths are compared; 0 = they are not
 	Tried  []string // IDs that this request has been to
 	Trial  bool     // it may go to an instance on trial: a safe method, no body, not hedged
+	Last   bool     // all that was tried has failed: it may go to an instance that is out rather than to none
 }
 
 // Why is the reason for a choice.
@@ -30,15 +32,26 @@ const (
 	Spill                 // too few of the lower groups are well
 	Only                  // there is no other
 	Draw                  // by chance, as weights say
+	LastResort            // it is out, and all that are not were tried
 )
 
-var whys = [...]string{"lowest-cost", "turn", "hash", "affinity", "trial", "panic", "spill", "only", "draw"}
+var whys = [...]string{"lowest-cost", "turn", "hash", "affinity", "trial", "panic", "spill", "only", "draw", "last-resort"}
 
 // String returns the word for logs.
 func (w Why) String() string { return whys[w] }
 
 // MarshalText returns the word for logs.
 func (w Why) MarshalText() ([]byte, error) { return []byte(whys[w]), nil }
+
+// UnmarshalText reads one of the words.
+func (w *Why) UnmarshalText(text []byte) error {
+	i := slices.Index(whys[:], string(text))
+	if i < 0 {
+		return fmt.Errorf("balance: %.40q is no reason for a choice", text)
+	}
+	*w = Why(i)
+	return nil
+}
 
 // Pick is one attempt of a request. Its methods may be called from any goroutine; Header and Done once each, and a Pick
 // that is never Done counts as in flight for ever.
@@ -47,7 +60,7 @@ type Pick struct {
 	at    *instance
 	id    string
 	why   Why
-	trial bool
+	trial bool // it tries an instance that is out
 	path  uint64
 
 	// under b.mu
@@ -116,11 +129,32 @@ func (b *Balancer) choose(q Query, now time.Time, r *rand.Rand) choice {
 	}
 	first := b.group(q, r)
 	if first < 0 {
-		return choice{}
+		return b.lastResort(q)
 	}
 	c := b.among(b.view.groups[first].may, q, r, spillFrom(first))
 	for g := 0; c.at == nil && g < len(b.view.groups); g++ { // all of the first were tried
 		c = b.among(b.view.groups[g].may, q, r, spillFrom(g))
+	}
+	if c.at == nil {
+		return b.lastResort(q)
+	}
+	return c
+}
+
+// lastResort is for a request that has been to all that may be chosen, in vain: of those that are ejected or on trial the one that has been out for
+// the longest. It failed some time ago, and the others just now.
+func (b *Balancer) lastResort(q Query) choice {
+	c := choice{why: LastResort}
+	if !q.Last {
+		return choice{}
+	}
+	for _, i := range b.instances {
+		if i.Weight == 0 || i.down || i.state == well || slices.Contains(q.Tried, i.ID) {
+			continue
+		}
+		if c.at == nil || i.out.Before(c.at.out) {
+			c.at = i
+		}
 	}
 	return c
 }

@@ -169,6 +169,8 @@ func (b *Balancer) sentence(c choice, drawn []string) string {
 	switch {
 	case c.why == Trial:
 		return fmt.Sprintf("%s is on trial after an ejection, and this request may try it", id)
+	case c.why == LastResort:
+		return fmt.Sprintf("%s is out, and all that are not were tried", id)
 	case c.why == Affinity:
 		return fmt.Sprintf("the cookie names %s, which is well", id)
 	case len(c.of) == 1:

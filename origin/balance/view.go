@@ -63,7 +63,7 @@ func (b *Balancer) refresh(now time.Time) {
 	}
 	v.panic = !b.unguarded && 100*v.well < b.cfg.Eject.PanicPercent*v.of
 	if v.panic {
-		b.weighAll(now)
+		b.weighAll()
 	}
 	v.spill()
 }
@@ -110,8 +110,10 @@ func (b *Balancer) weigh(g *group, now time.Time, second int64) {
 	}
 }
 
-// weighAll makes candidates of everybody with weight, at the weight of the file: what they did is no guide any more.
-func (b *Balancer) weighAll(now time.Time) {
+// weighAll makes candidates of everybody with weight, at the weight of the file: what they did is no guide any more. Their
+// latencies are none either, as they are of answers that were good once: by them the one that is well again, but slower than
+// the others were, would get next to nothing beside those that fail.
+func (b *Balancer) weighAll() {
 	v := &b.view
 	for _, i := range b.instances {
 		if i.Weight > 0 {
@@ -121,7 +123,7 @@ func (b *Balancer) weighAll(now time.Time) {
 	slices.SortFunc(v.everybody, byID)
 	median := v.median(v.everybody)
 	for n := range v.everybody {
-		v.everybody[n].Latency = v.everybody[n].at.latency.read(now, median)
+		v.everybody[n].Latency = median
 	}
 }
 
