@@ -34,11 +34,13 @@ func bad(t *testing.T, want Kind, op string, script func(c *peerConn), change ..
 		t.Fatalf("got %v in %q, want %v in %q: %v", e.Kind, e.Op, want, op, e)
 	case e.From != "fra" || e.To != "us" || e.Addr != o.addr:
 		t.Errorf("error does not say between whom: %v", e)
+	case e.Status() < 502 || e.Status() > 504 || p.Status().ErrorsTotal[want.String()] != 1:
+		t.Errorf("status %d, counted %v", e.Status(), p.Status().ErrorsTotal)
 	}
 	return p, o
 }
 
-const roundTrip, readBody = "round trip", "read body"
+const roundTrip, readBody = opRoundTrip, opReadBody
 
 func TestResetInTheMiddleOfTheBody(t *testing.T) {
 	p, o := bad(t, KindTerminated, readBody, func(c *peerConn) {
@@ -95,6 +97,18 @@ func TestSilenceInTheMiddleOfTheBody(t *testing.T) {
 	if s := p.Status(); s.Connections != 1 || s.HandshakesTotal != 1 {
 		t.Errorf("%+v", s)
 	}
+}
+
+// A header that comes byte by byte has as much time as one that does not come.
+func TestTrickles(t *testing.T) {
+	bad(t, KindFirstByte, roundTrip, func(c *peerConn) {
+		c.serve(func(id uint32) {
+			c.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: c.block(":status", "200")})
+			for range 10 {
+				c.WriteContinuation(id, false, c.block("x", "y"))
+			}
+		})
+	}, func(c *Config) { c.FirstByte = 50 * time.Millisecond })
 }
 
 func TestNeverAnswers(t *testing.T) {
@@ -197,11 +211,19 @@ func TestTwoAnswers(t *testing.T) {
 
 func TestMalformedAnswers(t *testing.T) {
 	for name, answer := range map[string]func(c *peerConn, id uint32){
-		"no status":           func(c *peerConn, id uint32) { c.headers(id, true, "x", "y") },
-		"status is no number": func(c *peerConn, id uint32) { c.headers(id, true, ":status", "2xx") },
-		"upper case":          func(c *peerConn, id uint32) { c.headers(id, true, ":status", "200", "X", "y") },
-		"line feed":           func(c *peerConn, id uint32) { c.headers(id, true, ":status", "200", "x", "a\nb") },
-		"data before header":  func(c *peerConn, id uint32) { c.WriteData(id, true, []byte("x")) },
+		"no status":             func(c *peerConn, id uint32) { c.headers(id, true, "x", "y") },
+		"status is no number":   func(c *peerConn, id uint32) { c.headers(id, true, ":status", "2xx") },
+		"status of two digits":  func(c *peerConn, id uint32) { c.headers(id, true, ":status", "20") },
+		"status with a sign":    func(c *peerConn, id uint32) { c.headers(id, true, ":status", "+20") },
+		"status of five digits": func(c *peerConn, id uint32) { c.headers(id, true, ":status", "99999") },
+		"two lengths": func(c *peerConn, id uint32) {
+			c.headers(id, true, ":status", "200", "content-length", "2", "content-length", "3")
+		},
+		"length below 0":     func(c *peerConn, id uint32) { c.headers(id, true, ":status", "200", "content-length", "-1") },
+		"frame too large":    func(c *peerConn, id uint32) { c.Conn.Write([]byte("\xff\xff\xff\x00\x00\x00\x00\x00\x01")) },
+		"upper case":         func(c *peerConn, id uint32) { c.headers(id, true, ":status", "200", "X", "y") },
+		"line feed":          func(c *peerConn, id uint32) { c.headers(id, true, ":status", "200", "x", "a\nb") },
+		"data before header": func(c *peerConn, id uint32) { c.WriteData(id, true, []byte("x")) },
 		"not HPACK": func(c *peerConn, id uint32) {
 			c.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: bytes.Repeat([]byte{0xff}, 50), EndHeaders: true})
 		},
@@ -477,7 +499,7 @@ func TestCannotConnect(t *testing.T) {
 					t.Errorf("got %v in %q: %v", e.Kind, e.Op, e)
 				}
 			}
-			if s := p.Status(); s.Up || s.Connections != 0 || s.Problem == "" {
+			if s := p.Status(); s.Up || p.Up() || s.Connections != 0 || s.Problem == "" {
 				t.Errorf("%+v", s)
 			}
 		})

@@ -14,6 +14,8 @@ type body struct {
 	rc     io.ReadCloser
 	x      *exchange
 	closed atomic.Bool
+	length int64        // -1 = unknown
+	n      atomic.Int64 // bytes read
 
 	// Of the goroutine that reads.
 	silence *time.Timer
@@ -30,7 +32,7 @@ func (b *body) Read(p []byte) (int, error) {
 		return 0, b.err
 	}
 	if !b.x.p.unread.back(b) {
-		b.err = b.x.p.error("read body", b.x.c.addr, KindUnread, errUnread)
+		b.err = b.x.p.count(b.x.p.error(opReadBody, b.x.c.addr, KindUnread, errUnread))
 		return 0, b.err
 	}
 	idle := b.x.p.cfg.BodyIdle
@@ -42,6 +44,7 @@ func (b *body) Read(p []byte) (int, error) {
 		b.silence.Reset(idle)
 	}
 	n, err := b.rc.Read(p)
+	b.n.Add(int64(n))
 	if b.silence != nil {
 		b.silence.Stop() // the time that the reader takes for itself is not the origin's silence
 	}
@@ -50,21 +53,32 @@ func (b *body) Read(p []byte) (int, error) {
 		b.x.p.unread.left(b, b.x.p.cfg.Now())
 	case err == io.EOF:
 		b.err = io.EOF
+		b.x.leave()
 	case b.closed.Load():
 		b.err = http.ErrBodyReadAfterClose
 	default:
-		b.err = b.x.error("read body", err)
+		b.err = b.x.p.count(b.x.error(opReadBody, err))
 	}
 	return n, b.err
+}
+
+// unread is how many bytes may wait here for the reader.
+func (b *body) unread() int64 {
+	n := b.x.unread()
+	if b.length >= 0 {
+		n = min(n, b.length-b.n.Load())
+	}
+	return n
 }
 
 // Close ends the exchange; a stream that has not ended is reset, the connection goes on.
 func (b *body) Close() error {
 	b.closed.Store(true)
 	b.x.p.unread.back(b)
-	err := b.rc.Close()
-	b.x.cancel(nil)
-	return err
+	// First the exchange: net/http's Close waits for the end of the stream, and so for an upload in the middle of a Read that
+	// nothing but the caller's next step may end.
+	b.x.end()
+	return b.rc.Close()
 }
 
 // abandon gives up what the reader, who is away, has not read; it learns why when it comes back.

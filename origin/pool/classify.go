@@ -46,11 +46,12 @@ var said = []struct {
 	{"http: invalid", KindRequestInvalid},
 	{"http2: invalid", KindRequestInvalid},
 	{"http: request method or response status code does not allow body", KindRequestInvalid},
+	{"http2: frame too large", KindProtocol},
 	{"connection error:", KindProtocol},
 }
 
-// exchangeKind says what an error of a request on connection c is, when neither the caller nor a limit of ours caused it.
-func exchangeKind(c *conn, err error) Kind {
+// exchangeKind says what an error of a request on an HTTP/2 connection c is, when neither the caller nor a limit of ours caused it.
+func exchangeKind(c session, err error) Kind {
 	var se streamError
 	if errors.As(err, &se) {
 		switch {

@@ -1,7 +1,6 @@
 package pool
 
 import (
-	"net/http"
 	"sync/atomic"
 	"time"
 )
@@ -16,17 +15,20 @@ const (
 
 // conn is one connection to the origin.
 type conn struct {
-	*http.ClientConn
-	wire     *wire
+	session
 	id       uint64 // counts from 1; set before it is shared
-	addr     string
+	key      Key
+	to       target
+	addr     string // to.addr, as text
 	born     time.Time
-	expires  time.Time // zero: never
 	requests atomic.Uint64
 
 	// Guarded by Pool.mu.
-	state connState
-	load  int // streams in flight when last looked at
+	expires time.Time // zero: never
+	state   connState
+	load    int       // streams in flight when last looked at
+	idle    time.Time // since when the keeper has seen no request
+	seen    uint64    // requests then
 }
 
 func (c *conn) expired(now time.Time) bool { return !c.expires.IsZero() && !now.Before(c.expires) }

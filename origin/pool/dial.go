@@ -4,10 +4,9 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
+	"fmt"
 	"math/rand/v2"
 	"net"
-	"net/http"
 	"slices"
 	"time"
 )
@@ -17,83 +16,135 @@ type refusedCertificate struct{ error }
 
 func (e refusedCertificate) Unwrap() error { return e.error }
 
-// dial opens one connection, trying the addresses beginning with the first-th. The time left is shared out evenly, so
-// that an address which swallows packets leaves time for the next (as net.Dialer does for the addresses of a name).
-func (p *Pool) dial(ctx context.Context, first int) (*conn, *Error) {
+// leastShare of the time for a dial is what each address gets at least.
+const leastShare = 4
+
+// dial opens one connection for k, trying the addresses beginning with the first-th. The time left is shared out evenly, so
+// that an address which swallows packets leaves time for the next (as net.Dialer does for the addresses of a name), though
+// with many not all are reached. When none works and the names' answers were not fresh, they are asked for again.
+func (p *Pool) dial(ctx context.Context, k Key, first int, age time.Duration) (*conn, *Error) {
 	ctx, cancel := context.WithTimeout(ctx, p.cfg.Connect)
 	defer cancel()
 	deadline, _ := ctx.Deadline()
-	n := len(p.cfg.Addresses)
+	tried := make(map[target]bool)
 	var failed *Error
-	for i := range n {
-		addr := p.cfg.Addresses[(first+i)%n]
-		one, cancel := context.WithTimeout(ctx, time.Until(deadline)/time.Duration(n-i))
-		c, err := p.dialAddress(one, addr)
-		cancel()
-		if err == nil {
-			return c, nil
+	for {
+		to, unknown := p.targets(ctx, first, age)
+		if unknown != nil {
+			failed = unknown
 		}
-		failed = err
-		if ctx.Err() != nil {
-			break
+		to = slices.DeleteFunc(to, func(t target) bool { return tried[t] })
+		for i, t := range to {
+			tried[t] = true
+			share := max(time.Until(deadline)/time.Duration(len(to)-i), p.cfg.Connect/leastShare)
+			one, cancel := context.WithTimeout(ctx, share)
+			c, err := p.dialTarget(one, k, t)
+			cancel()
+			if err == nil {
+				return c, nil
+			}
+			failed = err
+			if ctx.Err() != nil {
+				return nil, failed
+			}
 		}
+		if age == 0 || len(to) == 0 {
+			return nil, failed
+		}
+		age = 0
 	}
-	return nil, failed
 }
 
-// dialAddress opens a connection in three steps, each an Op of its errors: "dial", "handshake", and "settings", the proof
+// dialTarget opens a connection in three steps, each an Op of its errors: "dial", "handshake", and "settings", the proof
 // that the peer speaks HTTP/2 and has accepted our certificate.
-func (p *Pool) dialAddress(ctx context.Context, addr string) (*conn, *Error) {
+func (p *Pool) dialTarget(ctx context.Context, k Key, to target) (*conn, *Error) {
+	if p.cfg.Protocol == "h3" {
+		s, failed := p.openH3(ctx, to)
+		if failed != nil {
+			return nil, failed
+		}
+		return p.newConn(s, k, to), nil
+	}
+	addr, begun := to.addr.String(), time.Now()
 	var d net.Dialer
 	raw, err := d.DialContext(ctx, "tcp", addr)
+	rtt := time.Since(begun)
 	if err != nil {
 		return nil, p.unsent("dial", addr, dialKind(err), err)
 	}
-	secure := tls.Client(raw, p.tlsFor(addr))
+	if err := p.announce(ctx, raw, k); err != nil {
+		raw.Close()
+		return nil, p.unsent("dial", addr, handshakeKind(err), err)
+	}
+	if p.cfg.Protocol == "h1" {
+		r, err := newRawConn(raw, p.cfg.Ping, p.cfg.PingTimeout)
+		if err != nil {
+			raw.Close()
+			return nil, p.unsent("dial", addr, KindTerminated, err)
+		}
+		raw = r
+	}
+	c := raw
+	if p.cfg.TLS != nil {
+		secure, failed := p.handshake(ctx, raw, to)
+		if failed != nil {
+			return nil, failed
+		}
+		c = secure
+	}
+	var s session
+	var failed *Error
+	if p.cfg.Protocol == "h1" {
+		s, failed = p.openH1(ctx, c, raw, addr)
+	} else {
+		s, failed = p.openH2(ctx, c, raw, addr, rtt)
+	}
+	if failed != nil {
+		return nil, failed
+	}
+	return p.newConn(s, k, to), nil
+}
+
+// newConn is a connection that has been opened, with the time of its end.
+func (p *Pool) newConn(s session, k Key, to target) *conn {
+	c := &conn{session: s, key: k, to: to, addr: to.addr.String(), born: p.cfg.Now()}
+	if age := p.cfg.MaxAge; age > 0 {
+		age += time.Duration((rand.Float64()*0.2 - 0.1) * float64(age)) // else all of a fleet would come in step
+		c.expires = c.born.Add(age)
+	}
+	return c
+}
+
+// alpn is the protocol as TLS names it (RFC 7301, RFC 9113 section 3.2).
+func (p *Pool) alpn() string {
+	if p.cfg.Protocol == "h1" {
+		return "http/1.1"
+	}
+	return p.cfg.Protocol
+}
+
+// handshake is TLS over raw, which it closes when it fails. A peer that says nothing about the protocol speaks HTTP/1.1.
+func (p *Pool) handshake(ctx context.Context, raw net.Conn, to target) (*tls.Conn, *Error) {
+	addr := to.addr.String()
+	secure := tls.Client(raw, p.tlsFor(to.host))
 	if err := secure.HandshakeContext(ctx); err != nil {
 		raw.Close()
 		return nil, p.unsent("handshake", addr, handshakeKind(err), err)
 	}
 	p.handshakes.Add(1)
-	if proto := secure.ConnectionState().NegotiatedProtocol; proto != "h2" {
+	if proto := secure.ConnectionState().NegotiatedProtocol; proto != p.alpn() && !(proto == "" && p.cfg.Protocol == "h1") {
 		secure.Close()
-		return nil, p.unsent("handshake", addr, KindProtocol, errors.New("origin did not choose h2 (ALPN)"))
+		return nil, p.unsent("handshake", addr, KindProtocol, fmt.Errorf("origin did not choose %s (ALPN)", p.alpn()))
 	}
-
-	w := newWire(secure, p.poke)
-	cc, err := p.transport(w).NewClientConn(ctx, "http", addr)
-	if err != nil {
-		w.Close()
-		return nil, p.unsent("settings", addr, handshakeKind(err), err)
-	}
-	select {
-	case <-w.settled:
-	case <-w.dead:
-		err := w.cause()
-		kind := handshakeKind(err)
-		if errors.Is(err, net.ErrClosed) {
-			kind, err = KindProtocol, errors.New("origin sent something that is not HTTP/2")
-		}
-		cc.Close()
-		return nil, p.unsent("settings", addr, kind, err)
-	case <-ctx.Done():
-		cc.Close()
-		return nil, p.unsent("settings", addr, KindConnectTimeout, context.Cause(ctx))
-	}
-	c := &conn{ClientConn: cc, wire: w, addr: addr, born: p.cfg.Now()}
-	if age := p.cfg.MaxAge; age > 0 {
-		age += time.Duration((rand.Float64()*0.2 - 0.1) * float64(age)) // else all of a fleet would come in step
-		c.expires = c.born.Add(age)
-	}
-	return c, nil
+	return secure, nil
 }
 
-// tlsFor is the owner's configuration for addr.
-func (p *Pool) tlsFor(addr string) *tls.Config {
+// tlsFor is the owner's configuration for an address of host.
+func (p *Pool) tlsFor(host string) *tls.Config {
 	c := p.cfg.TLS.Clone()
-	c.NextProtos = []string{"h2"}
+	c.NextProtos = []string{p.alpn()}
 	if c.ServerName == "" {
-		c.ServerName, _, _ = net.SplitHostPort(addr)
+		c.ServerName = host
 	}
 	if check := c.VerifyConnection; check != nil {
 		c.VerifyConnection = func(s tls.ConnectionState) error {
@@ -114,36 +165,13 @@ func (p *Pool) tlsFor(addr string) *tls.Config {
 	return c
 }
 
-// streamWindow is how far a stream may be ahead of its reader, and so what one costs whose client does not read. 1 MiB at
-// a round trip of 200 ms is 40 Mbit/s for one stream, at 50 ms 160 Mbit/s. The connection has no window that counts (net/http
-// gives it 1 GiB): what a stream does not read is never given back to it, so four clients that stall would stop everybody's.
-const streamWindow = 1 << 20
-
-// transport is net/http's HTTP/2 for the one connection w: it believes that w is plain text, which is how a connection
-// opened by somebody else reaches http.ClientConn; a request's scheme is the one of its URL all the same.
-func (p *Pool) transport(w *wire) *http.Transport {
-	t := &http.Transport{
-		DialContext:            func(context.Context, string, string) (net.Conn, error) { return w, nil },
-		DisableCompression:     true, // what the origin encoded is passed on as it is
-		ExpectContinueTimeout:  p.cfg.Continue,
-		MaxResponseHeaderBytes: int64(p.cfg.HeaderBytes),
-		Protocols:              new(http.Protocols),
-		HTTP2: &http.HTTP2Config{
-			MaxReceiveBufferPerStream: streamWindow,
-
-			SendPingTimeout:  p.cfg.Ping,
-			PingTimeout:      p.cfg.PingTimeout,
-			WriteByteTimeout: p.cfg.PingTimeout,
-		},
-	}
-	t.Protocols.SetUnencryptedHTTP2(true)
-	return t
-}
-
 // dialDone takes the result of a dial: the keeper's work that a connection or its failure changes.
-func (p *Pool) dialDone(c *conn, failed *Error) {
+func (p *Pool) dialDone(k Key, c *conn, failed *Error) {
 	p.mu.Lock()
 	p.dialing--
+	if p.dialingFor[k]--; p.dialingFor[k] == 0 {
+		delete(p.dialingFor, k)
+	}
 	before := p.failures
 	p.failed = failed
 	closed := p.ctx.Err() != nil
@@ -156,9 +184,9 @@ func (p *Pool) dialDone(c *conn, failed *Error) {
 	case failed != nil:
 		p.failures++
 		p.retryAt = time.Now().Add(backoff(p.failures))
-		// With no other connection in sight nobody who waits can be helped.
-		if p.dialing == 0 && p.countLocked(open) == 0 {
-			p.refuseLocked(failed)
+		// With no other connection in sight nobody who waits for one like it can be helped.
+		if p.dialingFor[k] == 0 && !p.hasLocked(k) {
+			p.refuseLocked(failed, func(w *waiter) bool { return w.key == k })
 		}
 	}
 	p.announceLocked()
@@ -169,7 +197,7 @@ func (p *Pool) dialDone(c *conn, failed *Error) {
 		c.Close()
 		return
 	case failed == nil:
-		c.SetStateHook(func(*http.ClientConn) { p.poke() })
+		c.watch(p.poke)
 		p.cfg.Log.Info("connection opened", "origin", p.cfg.Origin, "address", c.addr, "connection", c.id)
 	case before == 0 && !closed:
 		p.cfg.Log.Warn("cannot connect", "origin", p.cfg.Origin, "error", failed)
@@ -184,7 +212,12 @@ func backoff(n int) time.Duration {
 	return d/2 + rand.N(d/2)
 }
 
-// sortByLoad orders connections by streams in flight, the fewest first.
+// together is how many streams a connection has before the next one gets any. One that always has something to send keeps its
+// congestion window, and learns the rate of the line; the slices of a few large answers (four each, and the answer that is given up for them), spread over connections, would
+// have each of them stop and go, compete with one another, and every answer wait for the slowest.
+const together = 32
+
+// sortByLoad orders connections by streams in flight, the fewest first, as far as that matters.
 func sortByLoad(cs []*conn) {
-	slices.SortStableFunc(cs, func(a, b *conn) int { return a.load - b.load })
+	slices.SortStableFunc(cs, func(a, b *conn) int { return a.load/together - b.load/together })
 }

@@ -36,8 +36,10 @@ const (
 	KindLost                       // connection is dead: no answer to PING
 	KindGoAway                     // GOAWAY, and the request was not processed
 	KindUnusable                   // connection closed before the request was sent
+	KindClosedIdle                 // h1: connection closed while idle, perhaps just before the request came; see ClosedIdle
 	KindStreamRefused              // REFUSED_STREAM, so the request was not processed
-	KindProtocol                   // not HTTP/2 as RFC 9113 has it
+	KindProtocol                   // not the protocol as its RFC has it
+	KindUnasked                    // h1: something came before it was asked for, which may not answer anything
 	KindHeaderSize                 // response header section above the limit
 	KindInformational              // more 1xx responses than the limit
 	KindFirstByte                  // no final response header in time
@@ -50,7 +52,7 @@ const (
 	KindCanceled                   // the caller gave up: the client went away
 	KindUnread                     // the caller did not read, and held what others needed
 	KindRequestBody                // the request's body could not be read
-	KindRequestInvalid             // the request cannot be said in HTTP/2, or is larger than the origin takes
+	KindRequestInvalid             // the request cannot be said in the protocol, or is larger than the origin takes
 	kinds              = iota
 )
 
@@ -76,8 +78,10 @@ var traits = [kinds]struct {
 	KindLost:           {Origin, false, 502, "connection_terminated", "origin-lost"},
 	KindGoAway:         {Origin, true, 502, "connection_terminated", "origin-goaway"},
 	KindUnusable:       {Origin, true, 502, "connection_terminated", "origin-unusable"},
+	KindClosedIdle:     {Origin, false, 502, "connection_terminated", "origin-closed-idle"},
 	KindStreamRefused:  {Origin, true, 503, "destination_unavailable", "origin-stream-refused"},
 	KindProtocol:       {Origin, false, 502, "http_protocol_error", "origin-protocol"},
+	KindUnasked:        {Origin, false, 502, "http_protocol_error", "origin-unasked"},
 	KindHeaderSize:     {Origin, false, 502, "http_response_header_section_size", "origin-header-size"},
 	KindInformational:  {Origin, false, 502, "http_protocol_error", "origin-informational"},
 	KindFirstByte:      {Origin, false, 504, "http_response_timeout", "origin-timeout"},
@@ -95,6 +99,15 @@ var traits = [kinds]struct {
 
 // String is the word for the log.
 func (k Kind) String() string { return traits[k].word }
+
+// ErrorReasons returns the words of all kinds, which are what Status.ErrorsTotal counts by and the values of a label.
+func ErrorReasons() []string {
+	words := make([]string, kinds)
+	for k := range words {
+		words[k] = traits[k].word
+	}
+	return words
+}
 
 // Error is what RoundTrip and the response's body return. It answers whose fault it is, whether the request may be sent
 // again, and what to tell the client.
@@ -153,6 +166,11 @@ func (e *Error) Reason() string { return traits[e.Kind].word }
 
 // Retryable reports that the request certainly did not reach the application.
 func (e *Error) Retryable() bool { return e.Retry }
+
+// ClosedIdle reports that the origin closed an idle connection just as the request was sent over it, as far as this side can
+// tell: not a byte of an answer came. The request may have reached the application all the same, so the pool does not send
+// it again; who knows that it is idempotent, and still has its body, should (RFC 9110 section 9.2.2, RFC 9112 section 9.3.1).
+func (e *Error) ClosedIdle() bool { return e.Kind == KindClosedIdle }
 
 // Timeout reports that a time limit passed, as net.Error has it.
 func (e *Error) Timeout() bool { return traits[e.Kind].status == 504 }

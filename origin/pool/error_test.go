@@ -46,13 +46,22 @@ func TestEveryKindSaysWhatToDo(t *testing.T) {
 }
 
 func TestConfigNamesAllMistakes(t *testing.T) {
-	_, err := New(Config{Addresses: []string{"here", ":1"}, Protocol: "h3", Connections: 4, MaxConnections: 3, Ping: -1})
-	for _, want := range []string{
-		"has no name", `address "here" is not host:port`, `address ":1" is not host:port`, "no TLS", `protocol "h3" is not supported, only h2`,
-		"keeps 4 connections but may open only 3", "ping interval may not be negative",
+	for _, test := range []struct {
+		cfg  Config
+		want []string
+	}{
+		{Config{Addresses: []string{"here", ":1"}, Connections: 4, MaxConnections: 3, Ping: -1}, []string{
+			"has no name", `address "here" is not host:port`, `address ":1" is not host:port`, "no TLS",
+			"keeps 4 connections but may open only 3", "ping interval may not be negative",
+		}},
+		{Config{Origin: "us", Protocol: "spdy"}, []string{"has no address", `protocol "spdy" is not one of h1, h2, h2c and h3`}},
+		{Config{Origin: "us", Protocol: "h2c", TLS: newFleet().client()}, []string{"h2c is plain text"}},
 	} {
-		if err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("error does not say %q: %v", want, err)
+		_, err := New(test.cfg)
+		for _, want := range test.want {
+			if err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("error does not say %q: %v", want, err)
+			}
 		}
 	}
 }

@@ -13,6 +13,12 @@ import (
 	"time"
 )
 
+// What was being done when an exchange failed, the Op of its error.
+const (
+	opRoundTrip = "round trip"
+	opReadBody  = "read body"
+)
+
 // Why this side ends a stream; the cause of the exchange's context.
 var (
 	errFirstByte     = errors.New("no response header in time")
@@ -28,29 +34,44 @@ type exchange struct {
 	ctx    context.Context // of the stream; ending it resets the stream and leaves the connection alone
 	cancel context.CancelCauseFunc
 	up     *upload
+	sent   *attempt     // the request's body, may be nil
+	first  bool         // the connection carried no request before
 	early  atomic.Int32 // informational responses seen
 
 	mu       sync.Mutex
 	patience *time.Timer // runs while the origin is the one that everybody waits for
 	answered bool        // the final header has arrived
+	stream   uint32      // in HTTP/2, once its header was written
+	left     bool        // nothing more is read of it
 }
 
 // try sends req on c, where a stream is reserved. On success the response's body carries the exchange on.
 func (p *Pool) try(c *conn, req *http.Request, up *upload) (*http.Response, *Error) {
 	x := &exchange{p: p, c: c, caller: req.Context(), up: up}
-	x.ctx, x.cancel = context.WithCancelCause(req.Context())
+	ctx, cancel := context.WithCancelCause(req.Context())
+	x.ctx, x.cancel = ctx, func(why error) {
+		cancel(why)
+		x.leave()
+	}
 	x.patience = time.AfterFunc(p.cfg.FirstByte, func() { x.cancel(errFirstByte) })
 	// Hooks compose: the caller's own is called after this one. It cannot stop the stream by its result, the context can.
-	ctx := httptrace.WithClientTrace(x.ctx, &httptrace.ClientTrace{Got1xxResponse: x.informational})
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{Got1xxResponse: x.informational, WroteHeaders: x.opened})
 
-	c.requests.Add(1)
-	res, err := c.RoundTrip(p.outgoing(ctx, req, up.attempt(x)))
+	x.first = c.requests.Add(1) == 1
+	x.sent = up.attempt(x)
+	res, err := c.RoundTrip(p.outgoing(ctx, req, x.sent))
+	if err == nil {
+		if err = checkAnswer(res); err != nil {
+			x.cancel(err)
+			res.Body.Close()
+		}
+	}
 	x.mu.Lock()
 	x.answered = true
 	x.patience.Stop()
 	x.mu.Unlock()
 	if err != nil {
-		e := x.error("round trip", err)
+		e := x.error(opRoundTrip, err)
 		x.cancel(nil)
 		return nil, e
 	}
@@ -75,7 +96,10 @@ func (p *Pool) outgoing(ctx context.Context, req *http.Request, body *attempt) *
 				*v = d
 			}
 		}
-		def(&u.Scheme, "https")
+		if p.cfg.TLS != nil {
+			def(&u.Scheme, "https")
+		}
+		def(&u.Scheme, "http")
 		def(&u.Host, req.Host)
 		def(&u.Host, p.cfg.Origin)
 		out.URL = u
@@ -90,7 +114,11 @@ func (p *Pool) outgoing(ctx context.Context, req *http.Request, body *attempt) *
 }
 
 // informational counts a 1xx response; net/http leaves its limit to whoever looks at them.
-func (x *exchange) informational(int, textproto.MIMEHeader) error {
+func (x *exchange) informational(_ int, h textproto.MIMEHeader) error {
+	if err := checkFields(http.Header(h)); err != nil {
+		x.cancel(err)
+		return err
+	}
 	if int(x.early.Add(1)) > x.p.cfg.Informational {
 		x.cancel(errInformational)
 		return errInformational
@@ -112,20 +140,31 @@ func (x *exchange) patient(f func()) {
 
 // attach makes the response's body part of the exchange.
 func (x *exchange) attach(req *http.Request, res *http.Response) {
+	if t, ok := res.Body.(*tunnel); ok {
+		// The connection belongs to both ends now, for as long as they like; it ends with the caller's context.
+		context.AfterFunc(x.ctx, func() { t.Close() })
+		return
+	}
 	switch {
 	case res.Body == http.NoBody && (req.Body == nil || req.Body == http.NoBody):
 		x.cancel(nil) // both directions have ended
 		return
 	case res.StatusCode == http.StatusNotModified || res.StatusCode == http.StatusNoContent:
 		// Their Content-Length is that of another response (RFC 9110 section 8.6), but net/http would find the body short.
+		x.end() // see body.Close
 		res.Body.Close()
 		res.Body, res.ContentLength = http.NoBody, 0
-		x.cancel(nil)
 		return
 	}
-	b := &body{rc: res.Body, x: x}
+	b := &body{rc: res.Body, x: x, length: res.ContentLength}
 	x.p.unread.left(b, x.p.cfg.Now())
 	res.Body = b
+}
+
+// end ends the exchange: the stream if it has not ended, and the upload, which an origin that has answered may not want.
+func (x *exchange) end() {
+	x.cancel(nil)
+	x.sent.end()
 }
 
 // error explains err, which net/http returned: first what this side did, then what the origin did.
@@ -139,6 +178,8 @@ func (x *exchange) error(op string, err error) *Error {
 			return p.error(op, addr, KindSilent, why)
 		case errInformational:
 			return p.error(op, addr, KindInformational, why)
+		case errField, errAnswerStatus, errAnswerLength:
+			return p.error(op, addr, KindProtocol, why)
 		}
 	}
 	if x.caller.Err() != nil {
@@ -147,15 +188,12 @@ func (x *exchange) error(op string, err error) *Error {
 	if broken := x.up.failure(); broken != nil {
 		return p.error("read request body", addr, KindRequestBody, broken)
 	}
-	kind := exchangeKind(x.c, err)
-	if kind == KindProtocol && op == "round trip" && x.c.wire.outgrew(p.cfg.HeaderBytes) {
-		kind = KindHeaderSize
-	}
+	kind := x.c.kind(op, err, x.first)
 	if kind == KindTerminated && p.isClosed() {
 		kind = KindClosed
 	}
 	e := p.error(op, addr, kind, err)
-	e.Retry = e.Retry && op == "round trip"
+	e.Retry = e.Retry && op == opRoundTrip
 	return e
 }
 

@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"errors"
 	"slices"
 	"time"
 )
@@ -39,6 +40,7 @@ func (p *Pool) tend() time.Duration {
 	now, next := p.cfg.Now(), look
 
 	lost := p.sweepLocked()
+	p.dropLocked(now)
 	fresh, opened := 0, 0
 	for _, c := range p.conns {
 		if c.state == open {
@@ -60,46 +62,124 @@ func (p *Pool) tend() time.Duration {
 			}
 		}
 	}
+	next = min(next, p.retireIdleLocked(now))
 	lost = append(lost, p.finishedLocked()...)
 	if len(lost) > 0 {
 		p.announceLocked()
 		p.work.Go(func() {
 			for _, c := range lost {
+				if errors.Is(c.cause(), errUnasked) {
+					p.errors[KindUnasked].Add(1)
+				}
 				c.Close()
 				p.cfg.Log.Info("connection closed", "origin", p.cfg.Origin, "address", c.addr, "connection", c.id,
 					"requests", c.requests.Load(), "reason", closeReason(c))
 			}
 		})
 	}
-	for _, b := range p.unread.excess(p.cfg.Unread, now) {
+	for _, b := range p.unread.excess(p.cfg.Window, now) {
 		p.work.Go(b.abandon)
 	}
 	p.serveLocked()
 	if p.closing {
-		p.refuseLocked(p.unsent("take connection", "", KindClosed, errClosed))
+		p.refuseLocked(p.unsent("take connection", "", KindClosed, errClosed), nil)
 	}
 
-	want := p.cfg.Connections - fresh - p.dialing
-	if p.waiting.Len() > 0 && p.dialing == 0 {
-		want = max(want, 1) // nobody has room for them
+	pause, todo := p.dialsLocked(fresh, opened)
+	for _, k := range todo {
+		p.dialing++
+		p.dialingFor[k]++
+		p.dialed++
+		first, age := p.dialed, p.refresh
+		if p.failures > 0 {
+			age = 0
+		}
+		p.work.Go(func() {
+			c, err := p.dial(p.ctx, k, first, age)
+			p.dialDone(k, c, err)
+		})
 	}
-	want = min(want, p.cfg.MaxConnections-fresh-p.dialing)
+	return max(min(next, pause), time.Millisecond)
+}
+
+// maxDialing is how many h1 connections are opened at once.
+const maxDialing = 32
+
+// dialsLocked says for which keys connections are to be opened now, and when to look again. Of the open connections fresh
+// ones are not old.
+func (p *Pool) dialsLocked(fresh, opened int) (pause time.Duration, todo []Key) {
+	if p.closing || p.ctx.Err() != nil {
+		return look, nil
+	}
+	room := p.cfg.MaxConnections - fresh - p.dialing
+	if p.cfg.Protocol == "h1" {
+		room = p.cfg.MaxConnections - len(p.conns) - p.dialing // what is finishing counts too, for it is a request
+	}
 	if p.failures > 0 {
-		want = min(want, 1-p.dialing) // one scout
 		if wait := time.Until(p.retryAt); wait > 0 && (p.waiting.Len() == 0 || opened > 0) {
-			want, next = 0, min(next, wait)
+			return wait, nil
 		}
 	}
-	if p.closing || p.ctx.Err() != nil {
-		want = 0
+	for range p.cfg.Connections - fresh - p.dialing {
+		todo = append(todo, p.key)
 	}
-	for range want {
-		p.dialing++
-		p.dialed++
-		first := p.dialed
-		p.work.Go(func() { p.dialDone(p.dial(p.ctx, first)) })
+	switch {
+	case p.waiting.Len() == 0:
+	case p.cfg.Protocol == "h1": // one for each
+		need := make(map[Key]int)
+		for e := p.waiting.Front(); e != nil && p.dialing+len(todo) < maxDialing; e = e.Next() {
+			k := e.Value.(*waiter).key
+			if need[k]++; need[k] > p.dialingFor[k] {
+				todo = append(todo, k)
+			}
+		}
+	case p.dialing == 0 && len(todo) == 0: // nobody has room for them
+		todo = append(todo, p.key)
 	}
-	return max(next, time.Millisecond)
+	if room < len(todo) {
+		p.evictLocked(len(todo) - max(room, 0))
+	}
+	if p.failures > 0 {
+		room = min(room, 1-p.dialing) // one scout
+	}
+	return look, todo[:min(len(todo), max(room, 0))]
+}
+
+// evictLocked has connections finish, n at most, that are free though somebody waits: they speak for another source.
+func (p *Pool) evictLocked(n int) {
+	if p.cfg.ProxyProtocol == "" {
+		return
+	}
+	for _, c := range p.conns {
+		if n > 0 && c.state == open && c.InFlight() == 0 {
+			c.state = draining
+			n--
+			p.poke()
+		}
+	}
+}
+
+// retireIdleLocked has h1 connections finish that no request has used for a while, but for those that are kept, and returns
+// when to look again.
+func (p *Pool) retireIdleLocked(now time.Time) time.Duration {
+	next := look
+	if p.cfg.Protocol != "h1" || p.cfg.Idle < 0 {
+		return next
+	}
+	spare := p.countLocked(open) - p.cfg.Connections
+	for _, c := range p.conns {
+		switch {
+		case c.state != open:
+		case c.InFlight() > 0 || c.seen != c.requests.Load() || c.idle.IsZero():
+			c.idle, c.seen = now, c.requests.Load()
+		case spare > 0 && now.Sub(c.idle) >= p.cfg.Idle:
+			c.state = draining
+			spare--
+		case spare > 0:
+			next = min(next, p.cfg.Idle-now.Sub(c.idle))
+		}
+	}
+	return next
 }
 
 // sweepLocked takes out connections that have ended, and puts those that the peer is leaving to draining.
@@ -110,7 +190,7 @@ func (p *Pool) sweepLocked() (lost []*conn) {
 			lost = append(lost, c)
 			return true
 		}
-		if c.state == open && c.wire.leaving() {
+		if c.state == open && c.leaving() {
 			p.leftLocked(c)
 			c.state = draining
 			p.announceLocked()
@@ -154,12 +234,12 @@ func (p *Pool) finishedLocked() (done []*conn) {
 // closeReason says in a word or two why a connection was given up.
 func closeReason(c *conn) string {
 	switch {
-	case c.wire.leaving():
+	case c.leaving():
 		return "goaway"
 	case c.state == draining:
 		return "replaced"
 	}
-	return c.wire.cause().Error()
+	return c.cause().Error()
 }
 
 // shut closes everything when the pool ends.
@@ -167,7 +247,7 @@ func (p *Pool) shut() {
 	p.mu.Lock()
 	conns := p.conns
 	p.conns = nil
-	p.refuseLocked(p.unsent("take connection", "", KindClosed, errClosed))
+	p.refuseLocked(p.unsent("take connection", "", KindClosed, errClosed), nil)
 	p.announceLocked()
 	p.mu.Unlock()
 	for _, c := range conns {

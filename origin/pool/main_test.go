@@ -78,7 +78,7 @@ func newKey() *ecdsa.PrivateKey {
 func (f fleet) server() *tls.Config {
 	return &tls.Config{
 		Certificates: []tls.Certificate{f.origin}, ClientCAs: f.roots, ClientAuth: tls.RequireAndVerifyClientCert,
-		MinVersion: tls.VersionTLS13, NextProtos: []string{"h2"},
+		MinVersion: tls.VersionTLS13, NextProtos: []string{"h2", "http/1.1"},
 	}
 }
 
@@ -92,6 +92,7 @@ type origin struct {
 	addr    string
 	handler http.Handler
 	h2      *http.HTTP2Config
+	plain   bool
 	conns   atomic.Int64 // accepted ever
 	srv     *http.Server
 	done    chan struct{}
@@ -120,6 +121,13 @@ func (o *origin) start() {
 		},
 	}
 	o.done = make(chan struct{})
+	if o.plain {
+		o.srv.Protocols = new(http.Protocols)
+		o.srv.Protocols.SetHTTP1(true)
+		o.srv.Protocols.SetUnencryptedHTTP2(true)
+		go func() { defer close(o.done); o.srv.Serve(ln) }()
+		return
+	}
 	go func() { defer close(o.done); o.srv.ServeTLS(ln, "", "") }()
 }
 

@@ -23,9 +23,9 @@ func TestThousandRequestsTwoHandshakes(t *testing.T) {
 	o := newOrigin(t, func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, r.URL.Path) })
 	p := warm(t, config(o.addr))
 	var wg sync.WaitGroup
-	for worker := range 20 {
+	for worker := range 40 {
 		wg.Go(func() {
-			for i := range 50 {
+			for i := range 25 {
 				path := fmt.Sprintf("/%d/%d", worker, i)
 				if got, err := fetch(p, request(t, "GET", path, nil)); err != nil || got != path {
 					t.Errorf("%s: got %q, %v", path, got, err)
@@ -35,16 +35,16 @@ func TestThousandRequestsTwoHandshakes(t *testing.T) {
 	}
 	wg.Wait()
 	s := p.Status()
-	if s.HandshakesTotal != 2 || s.RequestsTotal != 1000 || s.Connections != 2 || !s.Up || o.conns.Load() != 2 {
+	if s.HandshakesTotal != 2 || s.RequestsTotal != 1000 || s.Connections != 2 || !s.Up || !p.Up() || o.conns.Load() != 2 {
 		t.Errorf("status %+v, connections at the origin %d", s, o.conns.Load())
 	}
-	if len(s.Each) != 2 || s.Each[0].RequestsTotal == 0 || s.Each[1].RequestsTotal == 0 ||
-		s.Each[0].RequestsTotal+s.Each[1].RequestsTotal != 1000 {
-		t.Errorf("requests are not spread over the connections: %+v", s.Each)
+	if len(s.Each) != 2 || s.Each[0].RequestsTotal+s.Each[1].RequestsTotal != 1000 {
+		t.Errorf("requests of the connections: %+v", s.Each)
 	}
 }
 
-func TestTakesTheConnectionWithFewestStreams(t *testing.T) {
+// A connection has some streams before the next one gets any; then those with fewer get more.
+func TestTakesTheConnectionWithFewStreams(t *testing.T) {
 	release := make(chan struct{})
 	o := newOrigin(t, func(w http.ResponseWriter, r *http.Request) {
 		w.(http.Flusher).Flush()
@@ -52,15 +52,17 @@ func TestTakesTheConnectionWithFewestStreams(t *testing.T) {
 	})
 	p := warm(t, config(o.addr))
 	defer close(release)
-	for range 6 { // each stays in flight
-		res, err := p.RoundTrip(request(t, "GET", "/", nil))
-		if err != nil {
-			t.Fatal(err)
+	for _, want := range [][2]int{{together, 0}, {together, together}, {2 * together, together}, {2 * together, 2 * together}} {
+		for range together { // each stays in flight
+			res, err := p.RoundTrip(request(t, "GET", "/", nil))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer res.Body.Close()
 		}
-		defer res.Body.Close()
-	}
-	if e := p.Status().Each; e[0].InFlight != 3 || e[1].InFlight != 3 {
-		t.Errorf("in flight: %+v, want 3 and 3", e)
+		if e := p.Status().Each; e[0].InFlight != want[0] || e[1].InFlight != want[1] {
+			t.Errorf("in flight: %+v, want %v", e, want)
+		}
 	}
 }
 
@@ -204,10 +206,19 @@ func TestKilledOriginIsFoundAgain(t *testing.T) {
 func TestKeeperFindsTheOriginWithoutARequest(t *testing.T) {
 	o := newOrigin(t, func(w http.ResponseWriter, r *http.Request) {})
 	p := warm(t, config(o.addr))
+	if e := p.Down(); e != nil {
+		t.Errorf("with open connections it is down: %v", e)
+	}
 	o.kill()
-	await(t, p, "a dial fails", func(s Status) bool { return strings.Contains(s.Problem, "refused") })
+	await(t, p, "a dial fails", func(s Status) bool { return strings.Contains(s.Problem, "refused") && s.Connections == 0 })
+	if e := p.Down(); e == nil || e.Kind != KindRefused || !e.Retryable() || !strings.Contains(e.Error(), o.addr) {
+		t.Errorf("while it is down: %v", e)
+	}
 	o.start()
 	await(t, p, "warm again", func(s Status) bool { return s.Connections == 2 && s.Problem == "" })
+	if e := p.Down(); e != nil {
+		t.Errorf("when it is back it is down: %v", e)
+	}
 }
 
 func TestRequestsInFlightWhenTheOriginDies(t *testing.T) {

@@ -3,11 +3,13 @@ package pool
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 )
 
 // waiter is a request that waits for a connection.
 type waiter struct {
+	key   Key
 	ready chan grant // holds one; written once, by whoever took the waiter off the list
 }
 
@@ -17,16 +19,18 @@ type grant struct {
 	err *Error
 }
 
-// take returns a connection on which a stream is reserved for the caller. Without one at hand it waits for the dial in
+// take returns a connection on which a stream is reserved for the caller, not the one to avoid if another has room; nil avoids
+// none. Without one at hand it waits for the dial in
 // progress, which the keeper begins at once if there is none, as long as a dial may take.
-func (p *Pool) take(ctx context.Context) (*conn, *Error) {
+func (p *Pool) take(ctx context.Context, avoid *conn) (*conn, *Error) {
+	key := p.keyOf(ctx)
 	p.mu.Lock()
 	if p.ctx == nil || p.closing || p.ctx.Err() != nil {
 		p.mu.Unlock()
 		return nil, p.unsent("take connection", "", KindClosed, errClosed)
 	}
-	if p.waiting.Len() == 0 { // nobody is overtaken
-		if c := p.pickLocked(); c != nil {
+	if p.waiting.Len() == 0 || p.cfg.ProxyProtocol != "" { // nobody is overtaken, or only those who need other connections
+		if c := p.pickLocked(key, avoid); c != nil {
 			p.mu.Unlock()
 			return c, nil
 		}
@@ -35,7 +39,7 @@ func (p *Pool) take(ctx context.Context) (*conn, *Error) {
 		p.mu.Unlock()
 		return nil, p.unsent("take connection", "", KindFull, errors.New("too many requests wait"))
 	}
-	w := &waiter{ready: make(chan grant, 1)}
+	w := &waiter{key: key, ready: make(chan grant, 1)}
 	e := p.waiting.PushBack(w)
 	p.mu.Unlock()
 	p.poke()
@@ -73,40 +77,62 @@ func (p *Pool) take(ctx context.Context) (*conn, *Error) {
 	return nil, p.unsent("take connection", "", KindConnectTimeout, context.DeadlineExceeded)
 }
 
-// pickLocked reserves a stream on the open connection with the fewest in flight, nil when none has room. Of equals the
-// oldest is taken: its congestion window is the widest.
-func (p *Pool) pickLocked() *conn {
+// pickLocked reserves a stream on the open connection of key k with the fewest in flight, nil when none has room. Of equals
+// the oldest is taken: its congestion window is the widest. The one to avoid is the last resort.
+func (p *Pool) pickLocked(k Key, avoid *conn) *conn {
 	var room [8]*conn
 	cs := room[:0]
 	for _, c := range p.conns {
-		if c.state == open && !c.wire.leaving() {
+		if c.state == open && c.key == k && !c.leaving() {
 			c.load = c.InFlight()
 			cs = append(cs, c)
 		}
 	}
 	sortByLoad(cs)
 	for _, c := range cs {
-		if c.Reserve() == nil {
+		if c != avoid && c.Reserve() == nil {
 			return c
 		}
+	}
+	if avoid != nil && slices.Contains(cs, avoid) && avoid.Reserve() == nil {
+		return avoid
 	}
 	return nil
 }
 
 // serveLocked gives connections to those who wait, in their order.
 func (p *Pool) serveLocked() {
-	for e := p.waiting.Front(); e != nil; e = p.waiting.Front() {
-		c := p.pickLocked()
-		if c == nil {
-			return
+	for e := p.waiting.Front(); e != nil; {
+		next := e.Next()
+		w := e.Value.(*waiter)
+		if c := p.pickLocked(w.key, nil); c != nil {
+			p.waiting.Remove(e)
+			w.ready <- grant{c: c}
+		} else if p.cfg.ProxyProtocol == "" {
+			return // nor for the others, who have the same key
 		}
-		p.waiting.Remove(e).(*waiter).ready <- grant{c: c}
+		e = next
 	}
 }
 
-// refuseLocked gives all who wait the same error.
-func (p *Pool) refuseLocked(err *Error) {
-	for e := p.waiting.Front(); e != nil; e = p.waiting.Front() {
-		p.waiting.Remove(e).(*waiter).ready <- grant{err: err}
+// refuseLocked gives those who wait the same error: all of them, or those of whom which is true.
+func (p *Pool) refuseLocked(err *Error, which func(*waiter) bool) {
+	for e := p.waiting.Front(); e != nil; {
+		next := e.Next()
+		if w := e.Value.(*waiter); which == nil || which(w) {
+			p.waiting.Remove(e)
+			w.ready <- grant{err: err}
+		}
+		e = next
 	}
+}
+
+// hasLocked reports whether a connection of key k is open.
+func (p *Pool) hasLocked(k Key) bool {
+	for _, c := range p.conns {
+		if c.state == open && c.key == k {
+			return true
+		}
+	}
+	return false
 }

@@ -14,7 +14,8 @@ var errUnread = errors.New("too much waits for readers, and this one has been aw
 const unreadGrace = 5 * time.Second
 
 // unread lists the responses whose reader is away. While it is, the stream fills up to its window, and nothing but an end of
-// the stream gives that memory back: clients that ask for much and read nothing would take all there is.
+// the stream gives that memory back: clients that ask for much and read nothing would take all there is. What waits is
+// counted in bytes.
 type unread struct {
 	mu   sync.Mutex
 	away list.List // of *body, who left first in front
@@ -41,18 +42,27 @@ func (u *unread) back(b *body) bool {
 	return !b.abandoned
 }
 
-// excess takes those out that are to be cut off, so that most are left.
-func (u *unread) excess(most int, now time.Time) (cut []*body) {
+// excess takes those out that are to be cut off, those that are away for longest first, so that at most so many bytes wait
+// for the others.
+func (u *unread) excess(most int64, now time.Time) (cut []*body) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	for u.away.Len() > most {
-		b := u.away.Front().Value.(*body)
+	var all int64
+	for e := u.away.Front(); e != nil; e = e.Next() {
+		all += e.Value.(*body).unread()
+	}
+	for e := u.away.Front(); e != nil && all > most; {
+		b, next := e.Value.(*body), e.Next()
 		if now.Sub(b.since) < unreadGrace {
 			break
 		}
-		u.away.Remove(b.at)
-		b.at, b.abandoned = nil, true
-		cut = append(cut, b)
+		if n := b.unread(); n > 0 {
+			all -= n
+			u.away.Remove(e)
+			b.at, b.abandoned = nil, true
+			cut = append(cut, b)
+		}
+		e = next
 	}
 	return cut
 }

@@ -21,14 +21,19 @@ type upload struct {
 
 // attempt is the body of one attempt, read by net/http.
 type attempt struct {
-	u  *upload
-	x  *exchange
-	rc io.ReadCloser
+	u     *upload
+	x     *exchange
+	rc    io.ReadCloser
+	ended chan struct{} // closed when closed is set
+	buf   []byte        // of the goroutine that reads
 
 	// Guarded by u.mu.
 	started bool // a byte may have been read
 	closed  bool
 }
+
+// mostRead bounds what one Read asks for, and so buf.
+const mostRead = 32 << 10
 
 // newUpload returns nil for a request without a body; all methods may be called on nil.
 func newUpload(req *http.Request) *upload {
@@ -45,7 +50,7 @@ func (u *upload) attempt(x *exchange) *attempt {
 	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.last = &attempt{u: u, x: x, rc: u.rc}
+	u.last = &attempt{u: u, x: x, rc: u.rc, ended: make(chan struct{})}
 	return u.last
 }
 
@@ -66,7 +71,7 @@ func (u *upload) rewind() bool {
 		}
 		u.rc = rc
 	}
-	u.last.closed = true
+	u.last.closeLocked()
 	u.last, u.err = nil, nil
 	return true
 }
@@ -106,7 +111,7 @@ func (a *attempt) Read(p []byte) (int, error) {
 	a.u.mu.Unlock()
 
 	a.x.pause() // the client is the one to act
-	n, err := a.rc.Read(p)
+	n, err := a.read(p)
 	a.x.wait()
 	if err != nil && err != io.EOF && !errors.Is(err, http.ErrBodyReadAfterClose) {
 		a.u.mu.Lock()
@@ -118,13 +123,63 @@ func (a *attempt) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// read is a Read of the client's content that Close ends: not every content's own Close does, and net/http's HTTP/2 does not
+// let go of a stream that was reset, or whose connection has ended, while it is in Read. One that is left behind reads into buf,
+// which nobody looks at any more.
+func (a *attempt) read(p []byte) (int, error) {
+	p = p[:min(len(p), mostRead)]
+	if len(a.buf) < len(p) {
+		a.buf = make([]byte, len(p))
+	}
+	type result struct {
+		n   int
+		err error
+	}
+	buf, done := a.buf[:len(p)], make(chan result, 1)
+	go func() {
+		n, err := a.rc.Read(buf)
+		done <- result{n, err}
+	}()
+	select {
+	case r := <-done:
+		return copy(p, buf[:r.n]), r.err
+	case <-a.ended:
+		return 0, http.ErrBodyReadAfterClose
+	}
+}
+
+// closeLocked notes that no Read begins any more, and ends one that is under way.
+func (a *attempt) closeLocked() {
+	if !a.closed {
+		a.closed = true
+		close(a.ended)
+	}
+}
+
 func (a *attempt) Close() error {
 	a.u.mu.Lock()
 	hold := a.closed || !a.started && !a.u.settled
-	a.closed = true
+	a.closeLocked()
 	a.u.mu.Unlock()
 	if hold {
 		return nil
 	}
 	return a.rc.Close()
+}
+
+// end ends an upload that goes on when nobody wants it any more, nil or not. Close may wait for a Read in progress.
+func (a *attempt) end() {
+	if a == nil {
+		return
+	}
+	a.u.mu.Lock()
+	closed, started := a.closed, a.started
+	a.u.mu.Unlock()
+	switch {
+	case closed:
+	case started:
+		go a.Close()
+	default:
+		a.Close()
+	}
 }

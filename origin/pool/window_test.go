@@ -35,10 +35,10 @@ func TestWindows(t *testing.T) {
 	cfg := config(o.addr)
 	cfg.Connections = 1
 	warm(t, cfg)
-	if got := <-stream; got != streamWindow {
-		t.Errorf("a stream may be %d bytes ahead of its reader, want %d", got, streamWindow)
+	if got := <-stream; got != minWindow {
+		t.Errorf("a stream may be %d bytes ahead of its reader, want %d", got, minWindow)
 	}
-	if got := <-connection; got < 1000*streamWindow {
+	if got := <-connection; got < 1000*baseWindow {
 		t.Errorf("the connection's window is %d: a few streams that nobody reads would fill it", got)
 	}
 }

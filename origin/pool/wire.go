@@ -1,7 +1,6 @@
 package pool
 
 import (
-	"crypto/tls"
 	"encoding/binary"
 	"net"
 	"sync"
@@ -18,25 +17,29 @@ const (
 	flagAck           = 0x1
 )
 
-// wire is a TLS connection which watches the HTTP/2 frames that the peer sends, without changing them. It is not a
-// *tls.Conn to net/http, which therefore leaves the dial and the handshake to this package.
+// wire is the connection below an h2 session. It watches the HTTP/2 frames that the peer sends, without changing them, and
+// changes the windows that net/http announces (see [flows]).
 type wire struct {
-	*tls.Conn
+	link
+	limit   int           // bytes of a field section
 	notify  func()        // a GOAWAY was processed; called by the reader, must not block
 	settled chan struct{} // closed when the peer's first SETTINGS were processed
-	dead    chan struct{} // closed when the connection has ended
+
+	flows *flows
+	out   outgoing // of the goroutine that writes
+	owed  int      // of it: bytes that net/http writes once more, as not all were written, and that have passed
 
 	scan    scanner      // of the goroutine that reads
 	longest atomic.Int64 // of the peer's field sections, in bytes as they came
 
 	mu     sync.Mutex
 	goaway bool
-	ended  bool
-	err    error // why it ended, as the reader saw it; nil when this side closed it first
 }
 
-func newWire(c *tls.Conn, notify func()) *wire {
-	return &wire{Conn: c, notify: notify, settled: make(chan struct{}), dead: make(chan struct{})}
+func newWire(c, raw net.Conn, limit int, f *flows, notify func()) *wire {
+	return &wire{
+		link: newLink(c, raw), limit: limit, flows: f, out: outgoing{flows: f}, scan: scanner{flows: f}, notify: notify, settled: make(chan struct{}),
+	}
 }
 
 // Read hands on what the peer sent. net/http has one reader, which processes a frame before it reads more; so whatever
@@ -60,42 +63,41 @@ func (w *wire) Read(b []byte) (int, error) {
 	w.scan.feed(b[:n])
 	w.longest.Store(w.scan.longest)
 	if err != nil {
-		w.end(err)
+		w.ended(err)
 	}
 	return n, err
 }
 
-// Close closes the connection in 250 ms at most: the close_notify alert of TLS may find a peer that reads no more.
-func (w *wire) Close() error {
-	w.end(nil)
-	t := time.AfterFunc(250*time.Millisecond, func() { w.NetConn().Close() })
-	defer t.Stop()
-	return w.Conn.Close()
-}
-
-func (w *wire) end(err error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if !w.ended {
-		w.ended, w.err = true, err
-		close(w.dead)
+// Write sends what net/http writes, with other windows. Where not all could be sent in time it returns how much of b was, as far as
+// that can be said.
+func (w *wire) Write(b []byte) (n int, err error) {
+	if w.owed > 0 {
+		n, err = w.Conn.Write(b[:min(w.owed, len(b))])
+		w.owed -= n
+		if err != nil || n == len(b) {
+			return n, err
+		}
 	}
-}
-
-// cause is why the connection ended; net.ErrClosed when this side closed it.
-func (w *wire) cause() error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.err == nil {
-		return net.ErrClosed
+	rest := b[n:]
+	out := w.out.pass(rest, time.Now())
+	if len(out) == 0 {
+		return len(b), nil
 	}
-	return w.err
+	sent, err := w.Conn.Write(out)
+	switch {
+	case err == nil:
+		return len(b), nil
+	case &out[0] != &rest[0]: // another length, perhaps: of a partial write nothing can be told
+		return n, err
+	}
+	w.owed = len(rest) - sent
+	return n + sent, err
 }
 
 // outgrew reports that the peer sent a field section which net/http, whose limit for the whole and for each string
 // in it is the same, may have ended the connection for. On the wire a string has at least five eighths of its length
 // (RFC 7541 appendix B: the shortest code is of five bits).
-func (w *wire) outgrew(limit int) bool { return w.longest.Load() >= int64(limit)*5/8 }
+func (w *wire) outgrew() bool { return w.longest.Load() >= int64(w.limit)*5/8 }
 
 // leaving reports that the peer said GOAWAY.
 func (w *wire) leaving() bool {
@@ -106,6 +108,7 @@ func (w *wire) leaving() bool {
 
 // scanner follows a stream of HTTP/2 frames by their headers (RFC 9113 section 4.1) and counts those which arrived whole.
 type scanner struct {
+	flows             *flows // told what comes; nil = nobody
 	settings, goaways int
 	section, longest  int64 // bytes of field section: of the one that comes or came last, of the longest
 	head              [9]byte
@@ -135,6 +138,7 @@ func (s *scanner) feed(b []byte) {
 		if s.body > 0 {
 			return
 		}
+		s.tell()
 		switch s.head[3] {
 		case frameSettings:
 			if s.head[4]&flagAck == 0 {
@@ -144,5 +148,22 @@ func (s *scanner) feed(b []byte) {
 			s.goaways++
 		}
 		s.have = 0
+	}
+}
+
+// tell says what the frame that has come whole means for its stream.
+func (s *scanner) tell() {
+	if s.flows == nil {
+		return
+	}
+	kind, flags, id := s.head[3], s.head[4], binary.BigEndian.Uint32(s.head[5:])&(1<<31-1)
+	switch kind {
+	case frameData:
+		s.flows.data(id, int64(length(s.head[:])))
+	case frameRstStream:
+		s.flows.end(id)
+	}
+	if flags&flagEndStream != 0 && (kind == frameData || kind == frameHeaders) {
+		s.flows.end(id)
 	}
 }
