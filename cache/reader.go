@@ -30,6 +30,13 @@ func (f *Fill) reader(want Want, leader bool) *Reader {
 	return r
 }
 
+// over reports whether nothing more of the body comes.
+func (r *Reader) over() bool {
+	r.f.mu.Lock()
+	defer r.f.mu.Unlock()
+	return r.f.done
+}
+
 // A Head is what a fill has come to.
 type Head struct {
 	State    State

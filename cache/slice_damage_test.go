@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 
 	"hither/cache"
@@ -37,9 +38,9 @@ func TestDamagedSlices(t *testing.T) {
 	for i := range content {
 		content[i] = byte(i / 1000)
 	}
-	asked := 0
+	var asked atomic.Int64
 	fetch := func(_ context.Context, h http.Header, _ func(int, http.Header)) (*http.Response, error) {
-		asked++
+		asked.Add(1)
 		r := &http.Response{StatusCode: http.StatusOK, ProtoMajor: 2, Header: http.Header{"Etag": {`"1"`}, "Cache-Control": {"max-age=3600"}, "Accept-Ranges": {"bytes"}}}
 		first, last := 0, size-1
 		if h.Get("Range") != "" {
@@ -85,10 +86,10 @@ func TestDamagedSlices(t *testing.T) {
 	}
 	c, s = begin()
 	defer s.Close()
-	before := asked
+	before := asked.Load()
 	get(c) // memory has all of it, and the bodies lie on disk
-	if asked != before {
-		t.Fatalf("after a restart the origin was asked %d times", asked-before)
+	if asked.Load() != before {
+		t.Fatalf("after a restart the origin was asked %d times", asked.Load()-before)
 	}
 	files, err := filepath.Glob(filepath.Join(folder, "*.data"))
 	if err != nil || len(files) == 0 {
@@ -107,7 +108,7 @@ func TestDamagedSlices(t *testing.T) {
 	for range 3 {
 		get(c)
 	}
-	if n := asked - before; n != size/slice {
+	if n := asked.Load() - before; n != int64(size/slice) {
 		t.Errorf("the origin was asked %d times for %d damaged slices", n, size/slice)
 	}
 	if st := s.Disk().Stats(); !st.On || st.Corrupt != size/slice {

@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"hither/cache"
 )
@@ -171,8 +173,13 @@ func TestWholeIsCut(t *testing.T) {
 	eachStore(t, func(t *testing.T, s cache.Store) {
 		clk := new(clock)
 		c := cache.New(cache.Config{Store: s, Now: clk.now})
+		var mu sync.Mutex
 		var ranges []string
-		b := &book{gate: func(r string) { ranges = append(ranges, r) }}
+		b := &book{gate: func(r string) {
+			mu.Lock()
+			defer mu.Unlock()
+			ranges = append(ranges, r)
+		}}
 		for range 2 {
 			w, err := open(t.Context(), c, clk, b.fetch, -1)
 			if err != nil {
@@ -189,9 +196,12 @@ func TestWholeIsCut(t *testing.T) {
 			}
 			w.Close()
 		}
+		mu.Lock()
+		slices.Sort(ranges) // several are on their way at once
 		if len(ranges) != 10 || ranges[0] != "" || ranges[1] != "bytes=100-199" || ranges[9] != "bytes=900-999" {
 			t.Errorf("the origin was asked for %q", ranges)
 		}
+		mu.Unlock()
 		if filled, differed := c.Slices(); filled != 10 || differed != 0 {
 			t.Errorf("%d slices, %d differed", filled, differed)
 		}
@@ -223,6 +233,61 @@ func TestAhead(t *testing.T) {
 	}
 	if r := <-asked; r != "bytes=100-199" {
 		t.Errorf("the origin was asked for %s", r)
+	}
+}
+
+// Whose origin is so far that the slice that was asked for ahead has not come whole has more asked for ahead, and no more than
+// mostAhead; whose is near has one, and nobody's goes beyond what is wanted.
+func TestAheadOfAFarOrigin(t *testing.T) {
+	for name, test := range map[string]struct {
+		distance, pause time.Duration // of the origin, of the client after each piece
+		end             int64
+		most, asked     int64
+	}{
+		"far":             {200 * time.Millisecond, 0, bookLength, 3, 10},
+		"near":            {time.Millisecond, 10 * time.Millisecond, bookLength, 1, 10},
+		"far, slow":       {200 * time.Millisecond, time.Second, bookLength, 1, 10},
+		"far, and a part": {200 * time.Millisecond, 0, 350, 2, 4},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				clk := new(clock)
+				c := cache.New(cache.Config{Store: newTable(1 << 20), Now: clk.now})
+				var mu sync.Mutex
+				var now, most int64
+				add := func(n int64) {
+					mu.Lock()
+					defer mu.Unlock()
+					now += n
+					most = max(most, now)
+				}
+				b := &book{gate: func(string) {
+					add(1)
+					time.Sleep(test.distance)
+					add(-1)
+				}}
+				w, err := open(t.Context(), c, clk, b.fetch, 0)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer w.Close()
+				var got strings.Builder
+				err = w.Range(0, test.end, func(piece []byte) bool {
+					got.Write(piece)
+					time.Sleep(test.pause)
+					return true
+				})
+				if err != nil || got.String() != bookPart(0, 0, test.end) {
+					t.Errorf("%d bytes, %v", got.Len(), err)
+				}
+				time.Sleep(time.Second) // of the bubble: what was asked for ahead comes to its end
+				mu.Lock()
+				defer mu.Unlock()
+				if most != test.most || b.asked.Load() != test.asked {
+					t.Errorf("%d slices asked for, %d at once, want %d and %d", b.asked.Load(), most, test.asked, test.most)
+				}
+			})
+		})
 	}
 }
 
