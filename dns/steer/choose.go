@@ -13,6 +13,7 @@ type Candidate struct {
 	DistanceKM float64 // from the client's place, or from the PoP that the operator's prefix names; NaN where nobody knows the place
 	State      State   // of its addresses of the family asked
 	Draining   bool
+	Revoked    bool
 	Load       float64 // NaN or negative: unknown
 	Weight     int
 	Rank       int    // in the client's order, from 1; 0 where it does not serve the site
@@ -76,6 +77,7 @@ func (s *Snapshot) decide(q *Question, dst []int, list *[]Candidate) Answer {
 	if hashed && len(a.PoPs) > 0 {
 		_, a.HashBits = key(q.Client)
 	}
+	a.TimeBits = uint8(o.depends)
 	if list != nil {
 		for i := range s.pops {
 			if !o.serves(i) {
@@ -89,7 +91,7 @@ func (s *Snapshot) decide(q *Question, dst []int, list *[]Candidate) Answer {
 func (s *Snapshot) candidate(q *Question, i, rank int, struck Strike, why Reason) Candidate {
 	p := &s.pops[i]
 	c := Candidate{
-		Index: i, PoP: p.Name, DistanceKM: math.NaN(), State: p.state(q.Family), Draining: p.Draining, Load: p.Load, Weight: p.Weight,
+		Index: i, PoP: p.Name, DistanceKM: math.NaN(), State: p.state(q.Family), Draining: p.Draining, Revoked: p.Revoked, Load: p.Load, Weight: p.Weight,
 		Rank: rank, Struck: struck, Reason: why,
 	}
 	if from, known := s.base(&q.Found); known {

@@ -64,10 +64,10 @@ func ExampleHealth() {
 }
 
 func ExampleShedding() {
-	share := 0.0
+	var share steer.Share
 	for range 5 { // all its clients would be 1.2 times what the PoP can bear
-		share = steer.Shedding{}.Next(share, 1.2*(1-share))
-		fmt.Printf("%.2f ", share)
+		share = steer.Shedding{}.Next(share, 1.2*(1-share.Part))
+		fmt.Printf("%.2f ", share.Part)
 	}
-	// Output: 0.09 0.17 0.25 0.32 0.32
+	// Output: 0.09 0.17 0.25 0.32 0.33
 }

@@ -13,7 +13,8 @@ import (
 //   - by the operator's prefix: the PoP it names, then by distance from that PoP;
 //   - for a place nobody knows: the Snapshot's list, and nothing else.
 //
-// In the first two the fallback of the first PoP comes before the rest.
+// In the first, those that the View names for the client's prefix go before all others: they were found to be nearer in time. In the
+// first two the fallback of the first PoP comes before the rest.
 type order struct {
 	s *Snapshot
 	q *Question
@@ -26,6 +27,9 @@ type order struct {
 	shared  bool      // that place has several PoPs with weights
 	first   int       // whose fallback counts, or -1
 	named   int       // the PoP of the operator's prefix, until it was yielded; or -1
+	timed   *change   // what the View says of the client's prefix; nil = nothing
+	turn    int       // how much of timed has been read
+	depends int       // leading bits of the client's address for which that holds
 	fall    int       // how much of first's fallback has been read
 	listed  int       // how much of the list for unknown places has been read
 	unknown bool
@@ -66,6 +70,8 @@ func (s *Snapshot) order(q *Question, room *scratch) order {
 	if q.Found.PoP != "" {
 		o.named = s.index[q.Found.PoP]
 		o.first = o.named
+	} else if s.view != nil {
+		o.timed, o.depends = s.view.find(q.Client)
 	}
 	n := len(s.pops)
 	o.from = vectorOf(from)
@@ -120,6 +126,12 @@ func (o *order) next() (int, Reason) {
 			return i, ReasonPrefix
 		}
 	}
+	if o.timed != nil && o.first < 0 {
+		if i, why := o.inTime(); i >= 0 {
+			o.first = i
+			return i, why
+		}
+	}
 	if o.first >= 0 {
 		for list := o.s.pops[o.first].fallback; o.fall < len(list); {
 			i := list[o.fall]
@@ -127,6 +139,11 @@ func (o *order) next() (int, Reason) {
 				o.done[i] = true
 				return i, ReasonFallback
 			}
+		}
+	}
+	if o.timed != nil {
+		if i, why := o.inTime(); i >= 0 {
+			return i, why
 		}
 	}
 	i, why := o.nearest()
@@ -137,6 +154,26 @@ func (o *order) next() (int, Reason) {
 		}
 	}
 	return i, why
+}
+
+// inTime is the next PoP of those that the View names.
+func (o *order) inTime() (int, Reason) {
+	for o.turn < ahead {
+		i := int(o.timed.list[o.turn])
+		if o.turn++; i < 0 || i >= len(o.done) {
+			break
+		}
+		if o.done[i] || !o.serves(i) {
+			continue
+		}
+		o.done[i] = true
+		if o.timed.explore && o.turn == 1 {
+			return i, ReasonExplore
+		}
+		return i, ReasonRTT
+	}
+	o.turn = ahead
+	return -1, ""
 }
 
 // nearest is the next PoP by distance and weight.

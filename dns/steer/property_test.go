@@ -32,6 +32,7 @@ func condition(t *rapid.T, p *PoP) {
 		p.V6 = State(rapid.IntRange(int(Down), int(Up)).Draw(t, "v6"))
 	}
 	p.Draining = rapid.IntRange(0, 4).Draw(t, "drain") == 0
+	p.Revoked = rapid.IntRange(0, 4).Draw(t, "revoked") == 0
 	p.Load = rapid.Float64Range(-1, 2).Draw(t, "load")
 	p.Shed = max(0, rapid.Float64Range(-1, 1).Draw(t, "shed"))
 }
@@ -143,21 +144,23 @@ func TestSomebodyAnswers(t *testing.T) {
 			switch {
 			case c.Struck == StrikeSite || c.State == Absent || c.Weight == 0 && weighted:
 				return 0
-			case c.State != Up && c.Draining:
+			case c.State != Up && (c.Draining || c.Revoked):
 				return 1
 			case c.State != Up:
 				return 2
-			case c.Draining:
+			case c.Revoked:
 				return 3
+			case c.Draining:
+				return 4
 			}
-			return 4
+			return 5
 		}
 		best := 0
 		for _, c := range d.Candidates {
 			best = max(best, quality(c))
 		}
 		for _, c := range d.Candidates {
-			// The two ways in which all are down: those that drain answer only where all do.
+			// The two ways in which all are down: those that drain or are of a lost identity answer only where all do.
 			if in := quality(c) == best && best > 0; in != (c.Struck == "") && c.Struck != StrikeShed {
 				t.Errorf("%s is of quality %d, the best is %d, and it is struck out for %q", c.PoP, quality(c), best, c.Struck)
 			}

@@ -10,7 +10,7 @@ import (
 // A Question is what a DNS server asks.
 type Question struct {
 	// Client is the network that decides: the client subnet as far as it was told (RFC 7871), else the resolver's whole address.
-	// Only its first bits count (see HashBits), and only where load or weights choose among PoPs.
+	// Only its first bits count (see HashBits and TimeBits), and only where load, weights or round trips choose among PoPs.
 	Client netip.Prefix
 
 	// Found is where that network is. A place that is none (NaN, or degrees out of range) and a PoP that does not exist
@@ -33,9 +33,14 @@ type Answer struct {
 	Reason  Reason // why the first; "" where there is none
 	AllDown bool   // no PoP with an address of the family is up: answered as if all were
 
+	// TimeBits is for how many leading bits of the client's address the answer holds as far as round trips go: 24 or 48 where those of the client's prefix
+	// have a part in it, else as many as keep the prefixes out where they do; 0 where none are known near. It may be more than Client
+	// told, and is counted in the IPv4 address of an IPv4-mapped one, as HashBits is. The scope is the largest of all three.
+	TimeBits uint8
+
 	// HashBits is how many leading bits of the client's address were hashed to choose among PoPs, at most 24 for IPv4 and 48 for
 	// IPv6; 0 where the choice depended on its place alone (or Client told no bit). The answer holds for no more addresses than
-	// those bits and the bits of Found say: the scope is the larger of the two.
+	// those bits and the bits of Found say.
 	HashBits int
 }
 

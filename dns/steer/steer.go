@@ -1,6 +1,8 @@
-// Package steer decides which PoPs answer a client, and says why. Distance orders the PoPs; health, drain, weight 0 and load strike
-// some of them out, and never change the order of the others. It is pure: no sockets, no clock, no chance; the same question to
-// the same Snapshot gets the same answer, on every server.
+// Package steer decides which PoPs answer a client, and says why. Distance orders the PoPs, or what was measured of the way to them;
+// health, drain, weight 0 and load strike some of them out, and never change the order of the others. It is pure: no sockets, no
+// clock, no chance; the same question to the same Snapshot gets the same answer, on every server.
+//
+// What is learned over time stands apart and makes Snapshots: [Health] from probes, [Shedding] from loads, [Times] from round trips.
 package steer
 
 import (
@@ -50,6 +52,10 @@ type PoP struct {
 	// Draining: it still answers, and gets new clients only where no other PoP is up.
 	Draining bool
 
+	// Revoked: the fleet does not take its identity any more, so that it has nothing but what it stored. It gets new clients only where every other PoP
+	// is down.
+	Revoked bool
+
 	// Load as CONTRACTS has it: 1.0 is full. It decides nothing and is for Explain; Shed comes from it. NaN or negative: unknown.
 	Load float64
 
@@ -70,6 +76,7 @@ type Snapshot struct {
 	places  []place
 	index   map[string]int
 	unknown []int // all PoPs in the order for unknown places
+	view    *View // what measured round trips change; nil = nothing
 }
 
 // pop is a PoP prepared.

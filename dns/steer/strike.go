@@ -3,13 +3,15 @@ package steer
 // A rule says who of a site's PoPs is struck out for one client. It is asked in the client's order, once per PoP.
 //
 // It is as strict as leaves somebody. PoPs that are up and do not drain; else those that are up: they still answer while they drain,
-// and the others do not; else all are taken as up, and those that drain are left out if others remain.
+// and the others do not; else those of a lost identity, which have what they stored; else all are taken as up, and those that drain or are of a lost identity
+// are left out if others remain.
 type rule struct {
 	s       *Snapshot
 	family  int
 	key     uint64
 	zero    bool // no PoP of the site has a weight above 0: weights count as equal
 	drain   bool // those that drain are let in
+	revoked bool // those of a lost identity are let in
 	allDown bool // those that are down are let in
 	shed    bool // load moves clients
 	moved   bool // a PoP before sent this client on
@@ -24,12 +26,14 @@ func (s *Snapshot) rule(q *Question, o *order) rule {
 			break
 		}
 	}
-	var good, draining, down, out, shedding int
+	var good, draining, revoked, down, out, shedding int
 	for i := range s.pops {
 		p := &s.pops[i]
 		state := p.state(q.Family)
 		switch {
 		case state == Absent || p.Weight == 0 && !r.zero || !o.serves(i):
+		case state == Up && p.Revoked:
+			revoked++
 		case state == Up && p.Draining:
 			draining++
 		case state == Up:
@@ -37,7 +41,7 @@ func (s *Snapshot) rule(q *Question, o *order) rule {
 			if p.Shed > 0 {
 				shedding++
 			}
-		case p.Draining:
+		case p.Draining || p.Revoked:
 			out++
 		default:
 			down++
@@ -48,10 +52,12 @@ func (s *Snapshot) rule(q *Question, o *order) rule {
 		r.shed = shedding < good // where all shed nobody can take over
 	case draining > 0:
 		r.drain = true
+	case revoked > 0:
+		r.drain, r.revoked = true, true
 	case down > 0:
 		r.allDown = true
 	case out > 0:
-		r.allDown, r.drain = true, true
+		r.allDown, r.drain, r.revoked = true, true, true
 	}
 	return r
 }
@@ -70,6 +76,8 @@ func (r *rule) strike(i int) Strike {
 		return StrikeDown
 	case state == Flapping && !r.allDown:
 		return StrikeFlapping
+	case p.Revoked && !r.revoked:
+		return StrikeRevoked
 	case p.Draining && !r.drain:
 		return StrikeDraining
 	case r.shed && p.Shed > 0 && r.moves(p):
@@ -93,6 +101,8 @@ func (r *rule) reason(why Reason) Reason {
 	switch {
 	case r.allDown:
 		return ReasonAllDown
+	case r.revoked:
+		return ReasonAllRevoked
 	case r.drain:
 		return ReasonAllDraining
 	case r.moved:
