@@ -32,6 +32,7 @@ func appendJSON(dst []byte, x *proxy.Exchange) []byte {
 	dst = member(dst, "proto", x.Proto, true)
 	dst = member(dst, "tls", x.TLS, false)
 	dst = flag(dst, "early", x.Early)
+	dst = flag(dst, "inner", x.Inner)
 	dst = member(dst, "method", cut(x.Method), true)
 	dst = member(dst, "host", cut(x.Host), false)
 	dst = member(dst, "target", cut(x.Target), true)

@@ -15,6 +15,7 @@ type Line struct {
 	Proto     string `json:"proto"`         // h1, h2, h3
 	TLS       string `json:"tls,omitempty"` // 1.2, 1.3; absent for plain HTTP
 	Early     bool   `json:"early,omitempty"`
+	Inner     bool   `json:"inner,omitempty"` // another PoP sent it here, and has a line of its own for the client
 	Method    string `json:"method"`
 	Host      string `json:"host,omitempty"`
 	Target    string `json:"target"` // path and query

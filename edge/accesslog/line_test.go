@@ -28,7 +28,7 @@ func exchanges() []*proxy.Exchange {
 	return []*proxy.Exchange{
 		{ // a miss with everything there is
 			Start: start, Node: "fra", Site: "www", Origin: "us", Client: netip.MustParseAddr("192.0.2.1"),
-			Proto: "h3", TLS: "1.3", Early: true, Method: "GET", Host: "www.hither.test:8443",
+			Proto: "h3", TLS: "1.3", Early: true, Inner: true, Method: "GET", Host: "www.hither.test:8443",
 			Target: "/a?b=c", Referer: "https://example.org/", Agent: "curl/8.5.0", Protocol: "HTTP/3.0",
 			Status: 200, Verdict: cache.Miss, Reason: cache.ReasonCollapsed, BytesIn: 12, BytesOut: 3456,
 			FirstByte: 201234 * time.Microsecond, Wait: 200 * time.Millisecond, Total: 250500 * time.Microsecond,

@@ -18,12 +18,13 @@ const (
 	mostCDNsBytes = 4 << 10
 )
 
-// circles reports whether lines of CDN-Loop name the network own, or more networks than anybody needs.
+// circles reports whether lines of CDN-Loop name the network own more often than it has its reasons for, or more networks than
+// anybody needs. A request of a client must not have come by this network at all; one that a PoP sends to a shield has, once.
 //
 // A member is a name and perhaps parameters (section 2). What is malformed names nobody, and hides nobody: quotes are not
 // looked at, for what one parser takes to be inside of them another does not. The worst is that a client who writes this
 // network's name there is refused.
-func circles(lines []string, own string) bool {
+func circles(lines []string, own string, reasons int) bool {
 	members, size := 0, 0
 	for _, line := range lines {
 		if size += len(line); size > mostCDNsBytes {
@@ -35,7 +36,13 @@ func circles(lines []string, own string) bool {
 			if len(words) == 0 {
 				continue
 			}
-			if members++; members > mostCDNs || own != "" && strings.EqualFold(words[0], own) {
+			if members++; members > mostCDNs {
+				return true
+			}
+			if own == "" || !strings.EqualFold(words[0], own) {
+				continue
+			}
+			if reasons--; reasons < 0 {
 				return true
 			}
 		}

@@ -28,12 +28,17 @@ func TestCircles(t *testing.T) {
 		{"as many as there may be", []string{strings.Repeat("a,", mostCDNs)}, false},
 		{"too long", []string{"a;x=" + strings.Repeat("y", mostCDNsBytes)}, true},
 	} {
-		if got := circles(c.lines, "hither-demo"); got != c.want {
+		if got := circles(c.lines, "hither-demo", 0); got != c.want {
 			t.Errorf("%s: %.80q: %v", c.rule, c.lines, got)
 		}
 	}
-	if circles([]string{"a, , hither-demo"}, "") {
+	if circles([]string{"a, , hither-demo"}, "", 0) {
 		t.Error("a network without a name is found")
+	}
+	for lines, want := range map[string]bool{"": false, "hither-demo": false, "a, hither-demo, b": false, "hither-demo, Hither-Demo": true, "hither-demo, a, hither-demo;x": true} {
+		if got := circles([]string{lines}, "hither-demo", 1); got != want {
+			t.Errorf("at a shield: %q: %v", lines, got)
+		}
 	}
 }
 
@@ -45,11 +50,11 @@ func FuzzCircles(f *testing.F) {
 	f.Fuzz(func(t *testing.T, a, b string) {
 		const own = "hither-demo"
 		for _, lines := range [][]string{{a, own, b}, {a + "," + own + "," + b}, {a + ", " + own + `;n="1"`, b}} {
-			if !circles(lines, own) {
+			if !circles(lines, own, 0) {
 				t.Errorf("%q: not found", lines)
 			}
 		}
-		if circles([]string{a, b}, own) && !strings.Contains(strings.ToLower(a+" "+b), own) && len(a)+len(b) <= mostCDNsBytes && strings.Count(a+","+b, ",") < mostCDNs {
+		if circles([]string{a, b}, own, 0) && !strings.Contains(strings.ToLower(a+" "+b), own) && len(a)+len(b) <= mostCDNsBytes && strings.Count(a+","+b, ",") < mostCDNs {
 			t.Errorf("%q, %q: found", a, b)
 		}
 	})

@@ -41,7 +41,7 @@ func courseOf(v RequestView, look cache.Look, demand cache.Demand) course {
 	if verdict, why := past(v, look, asked); why != "" {
 		return course{do: goPast, verdict: verdict, why: why}
 	}
-	if look.Behind(demand) {
+	if look.Behind(demand) && !v.Inner() { // another PoP has something stale of its own, or has a client that wants it fresh
 		// A revalidation behind an answer is waited for by nobody, and one is enough.
 		return course{do: serveUpdating}
 	}

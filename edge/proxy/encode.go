@@ -29,6 +29,14 @@ func (s *Site) negotiate(request cache.FieldReader, o *cache.Object, size int64)
 	return e
 }
 
+// negotiate is the site's, but that another PoP has all content as it came: it encodes by itself, and stores one form.
+func (pl plan) negotiate(request cache.FieldReader, o *cache.Object, size int64) encoding {
+	if pl.inner {
+		return encoding{bare: true, why: compress.Off}
+	}
+	return pl.site.negotiate(request, o, size)
+}
+
 // fields are a request's as conditions and ranges are judged by.
 func (e *encoding) fields(request cache.FieldReader) cache.FieldReader {
 	if len(request.Values("Range")) > 0 && compress.Hides(request, e.want, e.bare) {
@@ -57,7 +65,7 @@ type pick struct {
 // pick selects what answers from o. Of a [cache.Manifest] the content is elsewhere, and as it came. encoded finds its content in other codings: [cache.Cache.Encoded] or PeekEncoded.
 func (pl plan) pick(v RequestView, o *cache.Object, encoded func(*cache.Object, cache.Coding) *cache.Object) pick {
 	size := o.Length()
-	p := pick{Body: o.Body, encoding: pl.site.negotiate(v, o, size)}
+	p := pick{Body: o.Body, encoding: pl.negotiate(v, o, size)}
 	e := &p.encoding
 	p.Selection = o.Select(v.Method(), e.fields(v), size)
 	if e.want == cache.Identity {
@@ -88,16 +96,16 @@ func (pl plan) pick(v RequestView, o *cache.Object, encoded func(*cache.Object, 
 
 // mixes reports whether a part that the origin sent past the cache may be joined to something else: the client has the rest
 // by a date, and may have it coded by this edge, where coded content has the same one.
-func (s *Site) mixes(r *http.Request, resp *http.Response) bool {
-	if resp.StatusCode != http.StatusPartialContent || r.Method != http.MethodGet || !compress.Dated(view{r}) {
+func (pl plan) mixes(r *http.Request, resp *http.Response) bool {
+	if pl.inner || resp.StatusCode != http.StatusPartialContent || r.Method != http.MethodGet || !compress.Dated(view{r}) {
 		return false
 	}
-	if want, _, _ := s.Compress.Asked(view{r}); want == cache.Identity {
+	if want, _, _ := pl.site.Compress.Asked(view{r}); want == cache.Identity {
 		return false
 	}
 	h := maps.Clone(resp.Header)
 	delete(h, "Content-Range")
-	return s.Compress.Refuses(http.StatusOK, cache.NewFields(h), -1) == ""
+	return pl.site.Compress.Refuses(http.StatusOK, cache.NewFields(h), -1) == ""
 }
 
 // mark makes fields that are those of the bare content tell what is sent.

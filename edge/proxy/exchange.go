@@ -21,6 +21,7 @@ type Exchange struct {
 	Proto    string // "h1", "h2", "h3"
 	TLS      string // "1.2", "1.3"; "" for plain HTTP
 	Early    bool   // arrived as early data (RFC 8470)
+	Inner    bool   // another PoP of the network asks, for which this one is the origin's shield
 	Self     bool   // about this node and no site's content: OPTIONS with Max-Forwards 0 (RFC 9110 section 7.6.2)
 	Method   string
 	Host     string // the authority as the client sent it

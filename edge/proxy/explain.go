@@ -35,7 +35,7 @@ func (p *Proxy) Explain(r *http.Request) Explanation {
 	switch {
 	case e.found.Suits(pl.demand) && e.found.Object.Kind != cache.Manifest:
 		return e.hit()
-	case p.loops(r):
+	case p.loops(r, came(false)):
 		return e.refused(errLoop)
 	case pl.bypass != "":
 		return e.past(cache.Bypass, pl.bypass)

@@ -26,7 +26,7 @@ var spoofable = map[string]bool{
 	"Cf-Connecting-Ipv6": true, "X-Remote-Ip": true, "X-Remote-Addr": true, "X-Azure-Clientip": true, "X-Azure-Socketip": true,
 	"X-Proxyuser-Ip": true, "X-Client-Cert": true, "X-Ssl-Client-Cert": true, "Client-Cert": true, "Client-Cert-Chain": true,
 	"Front-End-Https": true, "X-Scheme": true, "X-Url-Scheme": true, "X-Override-Url": true, "X-Http-Destinationurl": true,
-	"Early-Data": true, "Proxy": true, DeviceField: true, keyField: true,
+	"Early-Data": true, "Proxy": true, "Hither-Journal": true, DeviceField: true, keyField: true,
 }
 
 var spoofableBy = [...]string{"X-Forwarded", "X-Original-", "X-Rewrite-", "X-Envoy-"}
@@ -105,13 +105,13 @@ func (p *Proxy) requestFields(r *http.Request, pl plan) http.Header {
 	h := endToEnd(r.Header)
 	peer, _ := netip.ParseAddrPort(r.RemoteAddr)
 	from := peer.Addr().Unmap().WithZone("")
-	trusted := p.trusts(from)
+	trusted := p.trusts(from) || pl.inner
 	get := r.Method == http.MethodGet || r.Method == http.MethodHead
 	for name := range h {
 		plain := http.CanonicalHeaderKey(strings.ReplaceAll(name, "_", "-"))
 		// An answer that may be stored must not depend on a scheme or host that the key
-		// does not have, whoever names it.
-		believed := trusted && (believable[name] && pl.bypass != "" || name == "X-Forwarded-For")
+		// does not have, whoever names it. Another PoP has held to that.
+		believed := trusted && (believable[name] && pl.bypass != "" || name == "X-Forwarded-For") || pl.inner && name == "Forwarded"
 		if isSpoofable(plain) && !believed || get && overriding[plain] || plain != name && pl.rule != nil && slices.Contains(pl.rule.Choose.names, plain) {
 			delete(h, name)
 		}
@@ -137,7 +137,14 @@ func (p *Proxy) requestFields(r *http.Request, pl plan) http.Header {
 	if from.IsValid() {
 		chain = from.String()
 	}
-	if before := h["X-Forwarded-For"]; len(before) > 0 {
+	before := h["X-Forwarded-For"]
+	// Another PoP has said who asked it. It is no hop of its own, so that an application finds the client at one place, whether
+	// or not the request came by a shield; Via tells that.
+	told := pl.inner && len(before) > 0
+	switch {
+	case told:
+		chain = strings.Join(before, ", ")
+	case len(before) > 0:
 		chain = strings.Join(before, ", ") + ", " + chain
 	}
 	h["X-Forwarded-For"] = []string{chain}
@@ -147,7 +154,9 @@ func (p *Proxy) requestFields(r *http.Request, pl plan) http.Header {
 	if _, ok := h["X-Forwarded-Host"]; !ok {
 		h["X-Forwarded-Host"] = []string{host}
 	}
-	appendField(h, "Forwarded", "for="+forwardedNode(from)+`;host="`+host+`";proto=`+proto+";by=_"+p.cfg.Node)
+	if !told || len(h["Forwarded"]) == 0 {
+		appendField(h, "Forwarded", "for="+forwardedNode(from)+`;host="`+host+`";proto=`+proto+";by=_"+p.cfg.Node)
+	}
 	appendField(h, "Via", p.via(r.ProtoMajor, r.ProtoMinor))
 	p.appendCDN(h)
 	if pl.rule != nil && pl.rule.Choose.device {
@@ -166,9 +175,10 @@ var believable = map[string]bool{"Forwarded": true, "X-Forwarded-For": true, "X-
 // for one that goes in a circle. Not once: another network may have a node of that name.
 const passes = 3
 
-// loops reports whether a request has come by this node too often (RFC 9110 section 7.6.3), or by this network (RFC 8586).
-func (p *Proxy) loops(r *http.Request) bool {
-	if circles(r.Header[cdnLoop], p.cfg.CDN) {
+// loops reports whether a request has come by this node too often (RFC 9110 section 7.6.3), or by this network more than the
+// few times that are right (RFC 8586).
+func (p *Proxy) loops(r *http.Request, few int) bool {
+	if circles(r.Header[cdnLoop], p.cfg.CDN, few) {
 		return true
 	}
 	seen := 0
@@ -214,7 +224,8 @@ func (p *Proxy) host(r *http.Request) string {
 // is passed on and stored alike.
 func (p *Proxy) responseFields(resp *http.Response) http.Header {
 	out := endToEnd(resp.Header)
-	delete(out, "Alt-Svc") // it speaks of the origin's own connections (RFC 7838 section 2.1)
+	delete(out, "Hither-Journal") // between PoPs alone
+	delete(out, "Alt-Svc")        // it speaks of the origin's own connections (RFC 7838 section 2.1)
 	if _, ok := out["Date"]; !ok {
 		out["Date"] = []string{p.now().UTC().Format(http.TimeFormat)} // RFC 9110 section 6.6.1
 	}

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"net/http"
 	"net/http/httptrace"
@@ -20,7 +21,7 @@ const looks = 3
 // fill answers a cacheable request that is not a hit: from a fill it joins or begins,
 // from something stale, or past the cache where the last answers could not be shared.
 func (p *Proxy) fill(x *Exchange, pl plan) {
-	v := view{x.r}
+	v := x.view()
 	alone := false
 	for range looks {
 		look := p.cache.Look(pl.key, pl.fields(v), p.now())
@@ -40,7 +41,8 @@ func (p *Proxy) fill(x *Exchange, pl plan) {
 			return
 		}
 		r := p.cache.Join(x.r.Context(), cache.Want{
-			Look: look, Request: pl.fields(x.r.Header), Policy: pl.policy, Fetch: p.fetch(x, pl), Solo: next.solo || alone && next.do != serveUpdating,
+			Look: look, Request: pl.fields(x.r.Header), Policy: pl.policy, Fetch: p.fetch(x, pl, next.do == serveUpdating || look.IfError()),
+			Solo:   next.solo || alone && next.do != serveUpdating,
 			Ranged: next.ranged, From: next.from,
 		})
 		if r == nil {
@@ -104,9 +106,12 @@ func (p *Proxy) follow(x *Exchange, pl plan, look cache.Look, r *cache.Reader) f
 		}
 		p.relay(x, head.Response)
 	case cache.Erred:
-		if look = p.cache.Still(look, p.now()); look.IfError() {
+		switch look = p.cache.Still(look, p.now()); {
+		case look.IfError():
 			p.standIn(x, pl, look, head.Err)
-		} else {
+		case !head.Leader && hurried(head.Err):
+			return lookAgain
+		default:
 			p.refuse(x, head.Err)
 		}
 	case cache.Refreshed:
@@ -114,7 +119,7 @@ func (p *Proxy) follow(x *Exchange, pl plan, look cache.Look, r *cache.Reader) f
 		fresh := cache.Look{Object: head.Object, Age: head.Age, TTL: head.Object.Lifetime - head.Age}
 		return p.answer(x, pl, fresh, cache.Revalidated, x.Reason)
 	case cache.Streaming:
-		x.encoding = pl.site.negotiate(view{x.r}, head.Object, head.Length)
+		x.encoding = pl.negotiate(view{x.r}, head.Object, head.Length)
 		s := head.Object.Select(x.Method, x.encoding.fields(view{x.r}), head.Length)
 		if s.Multi != nil { // which may want what comes last first
 			s = cache.Selection{Status: head.Object.Status, Length: head.Length}
@@ -133,7 +138,7 @@ func (p *Proxy) follow(x *Exchange, pl plan, look cache.Look, r *cache.Reader) f
 		if _, ok := cache.RangeFrom(x.r.Header["Range"]); !ok || x.Method != http.MethodGet {
 			return lookAgain // another request's part was none that could be stored
 		}
-		if head.Response != nil && cache.Within(head.Response, x.r.Header) && !pl.site.mixes(x.r, head.Response) {
+		if head.Response != nil && cache.Within(head.Response, x.r.Header) && !pl.mixes(x.r, head.Response) {
 			x.Verdict, x.Reason = cache.Bypass, cache.ReasonRange
 			p.relay(x, head.Response)
 			break
@@ -194,8 +199,8 @@ func (x *Exchange) interim(status int, fields http.Header) {
 
 // fetch is how a fill that this request leads asks the origin: for the whole, whatever
 // part or condition the client named. The fill may outlive the exchange and keeps none
-// of it but the request's field section.
-func (p *Proxy) fetch(x *Exchange, pl plan) cache.Fetch {
+// of it but the request's field section. spared tells that the client is answered in any case, with something stale.
+func (p *Proxy) fetch(x *Exchange, pl plan, spared bool) cache.Fetch {
 	led := x.r
 	return func(ctx context.Context, validators http.Header, early func(int, http.Header)) (*http.Response, error) {
 		h := p.requestFields(led, pl)
@@ -203,6 +208,9 @@ func (p *Proxy) fetch(x *Exchange, pl plan) cache.Fetch {
 			delete(h, name)
 		}
 		maps.Copy(h, validators)
+		if spared {
+			ctx = p.background(ctx)
+		}
 		passed := 0
 		ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 			Got1xxResponse: func(status int, fields textproto.MIMEHeader) error {
@@ -217,7 +225,10 @@ func (p *Proxy) fetch(x *Exchange, pl plan) cache.Fetch {
 		if err != nil {
 			return nil, err
 		}
-		resp, err := pl.site.roundTrip(r)
+		resp, err := pl.roundTrip(r)
+		if no := turnedAway(nil); spared && errors.As(err, &no) {
+			return nil, unhurried{no}
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -228,8 +239,12 @@ func (p *Proxy) fetch(x *Exchange, pl plan) cache.Fetch {
 
 // roundTrip asks the origin. A final status outside 200 to 599 is none that could be passed
 // on (RFC 9110 section 15; HTTP/2 has no 101, RFC 9113 section 8.6).
-func (s *Site) roundTrip(r *http.Request) (*http.Response, error) {
-	resp, err := s.Transport.RoundTrip(r)
+func (pl plan) roundTrip(r *http.Request) (*http.Response, error) {
+	transport := pl.site.Transport
+	if pl.inner && pl.site.Direct != nil {
+		transport = pl.site.Direct
+	}
+	resp, err := transport.RoundTrip(r)
 	if err == nil && (resp.StatusCode < 200 || resp.StatusCode > 599) {
 		resp.Body.Close()
 		return nil, badStatus(resp.StatusCode)

@@ -41,13 +41,13 @@ func (p *Proxy) forward(x *Exchange, pl plan, verdict cache.Verdict, why cache.R
 	}
 	r = r.WithContext(httptrace.WithClientTrace(r.Context(), &httptrace.ClientTrace{Got1xxResponse: in.pass}))
 	before, sent := p.cache.Blank(pl.key), p.now()
-	resp, err := pl.site.roundTrip(r)
-	if err == nil && pl.site.mixes(x.r, resp) {
+	resp, err := pl.roundTrip(r)
+	if err == nil && pl.mixes(x.r, resp) {
 		resp.Body.Close()
 		r = r.Clone(r.Context())
 		delete(r.Header, "Range")
 		delete(r.Header, "If-Range")
-		resp, err = pl.site.roundTrip(r)
+		resp, err = pl.roundTrip(r)
 	}
 	in.close()
 	x.Wait = p.now().Sub(sent)

@@ -8,6 +8,7 @@
 package proxy
 
 import (
+	"context"
 	"net/http"
 	"net/netip"
 	"runtime"
@@ -41,8 +42,12 @@ type Config struct {
 	// Default 60 s.
 	WriteIdle time.Duration
 	// Draining says whether the node will go soon; then it answers 503 to those who ask
-	// about itself (OPTIONS with Max-Forwards 0). Default never.
+	// about itself (OPTIONS with Max-Forwards 0), and every answer takes AltSvc back (Alt-Svc: clear, RFC 7838 section 3),
+	// HTTP/3's too. It is called with each answer. Default never.
 	Draining func() bool
+	// Background marks the context of a request to an origin for whose answer no client waits, since something stale is sent:
+	// what limits an origin's requests need not let such a one wait. It is called concurrently. Default: they are not marked.
+	Background func(context.Context) context.Context
 	// Now is the clock. Default time.Now.
 	Now func() time.Time
 	// End receives every Exchange when it is over; it is called concurrently and must
@@ -85,10 +90,13 @@ func portOf(port int) string {
 func (p *Proxy) SetSites(s *Sites) { p.sites.Store(s) }
 
 // ServeHTTP answers one request; reading order is the life of a request.
-func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	x := p.begin(w, r) // what the log line and the counters will say
+func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) { p.answerTo(w, r, false) }
+
+// answerTo is ServeHTTP; inner tells that another PoP of this network asks.
+func (p *Proxy) answerTo(w http.ResponseWriter, r *http.Request, inner bool) {
+	x := p.begin(w, r, inner) // what the log line and the counters will say
 	defer p.end(x)
-	if s, why := p.Hit(view{r}, x.Start); s != nil {
+	if s, why := p.Hit(x.view(), x.Start); s != nil {
 		p.serve(x, s, cache.Hit, why)
 		return
 	}
@@ -105,15 +113,15 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // begin opens the exchange of one request.
-func (p *Proxy) begin(w http.ResponseWriter, r *http.Request) *Exchange {
+func (p *Proxy) begin(w http.ResponseWriter, r *http.Request, inner bool) *Exchange {
 	x := &Exchange{
 		Start: p.now(), Node: p.cfg.Node, Proto: protoWords[min(r.ProtoMajor, 3)], Protocol: r.Proto,
 		Method: r.Method, Host: r.Host, Target: r.RequestURI, Referer: r.Referer(), Agent: r.UserAgent(),
-		Verdict: cache.Refused, w: w, r: r,
+		Verdict: cache.Refused, Inner: inner, w: w, r: r,
 	}
 	if r.TLS != nil {
 		x.TLS = tlsWords[r.TLS.Version]
-		x.Early = !r.TLS.HandshakeComplete
+		x.Early = x.view().Early()
 	}
 	if r.Body != nil && r.Body != http.NoBody && r.ContentLength != 0 {
 		if r.ProtoMajor == 1 {
@@ -126,7 +134,7 @@ func (p *Proxy) begin(w http.ResponseWriter, r *http.Request) *Exchange {
 		r.Body = &x.content
 		settleContent(r)
 	}
-	x.Client = p.client(r)
+	x.Client = p.client(r, inner)
 	x.keyed = wantsKey(r.Header) && p.trusts(peer(r))
 	return x
 }

@@ -39,7 +39,7 @@ func (p *Proxy) PurgeOf(kind, value string, soft bool) (cache.Purge, error) {
 		value = rest
 	}
 	host, target := value, "/"
-	if i := strings.IndexAny(value, "/?"); i >= 0 {
+	if i := strings.IndexAny(value, "/?#"); i >= 0 {
 		host, target = value[:i], strings.TrimPrefix(value[i:], "/")
 		target = "/" + target
 	}

@@ -21,6 +21,7 @@ func TestPurgeOf(t *testing.T) {
 		{"url", "http://x.img.test", "/"},
 		{"url", "www.test?q", "/?q"},
 		{"url", "www.test//a", "//a"},
+		{"url", "www.test#/d", "/"},
 		{"url", "www.test/d?utm_a=1&b=2", "/d?b=2"},
 		{"prefix", "www.test/d?utm_a=1", "/d?utm_a=1"},
 		{"prefix", "www.test", "/"},

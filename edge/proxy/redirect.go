@@ -9,7 +9,7 @@ import (
 // Redirect is the handler of the port without TLS: it sends every request for a site of
 // ours on to https, and answers 421 for other names, so that nobody is sent elsewhere.
 func (p *Proxy) Redirect(w http.ResponseWriter, r *http.Request) {
-	x := p.begin(w, r)
+	x := p.begin(w, r, false)
 	defer p.end(x)
 	to, err := p.redirection(view{r})
 	if err != nil {
@@ -45,6 +45,9 @@ func (p *Proxy) redirection(v RequestView) (redirection, error) {
 	target, err := cache.NormalizeTarget(v.Target())
 	if err != nil {
 		return redirection{}, errTarget
+	}
+	if !served(v.Method()) {
+		return redirection{}, errMethod
 	}
 	host, _ := splitPort(v.Authority())
 	to := redirection{site, http.StatusMovedPermanently, "https://" + host + p.port + target}

@@ -84,6 +84,7 @@ func (p *Proxy) refuse(x *Exchange, err error) {
 	status, said := x.blame(err)
 	x.w.Header()["Proxy-Status"] = []string{p.cfg.Node + said}
 	x.w.Header()["Cache-Status"] = []string{p.cfg.Node + "; fwd=" + word}
+	sayWhen(x.w.Header(), err)
 	p.page(x, status, "the origin gave no answer")
 }
 

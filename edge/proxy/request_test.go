@@ -105,6 +105,7 @@ func TestMethods(t *testing.T) {
 		t.Errorf("Max-Forwards: 0 while draining: %d", a.StatusCode)
 	}
 	h.expectAsked(0)
+	h.do("OPTIONS", "/", "Max-Forwards", "0").fields(t, "Alt-Svc", "clear")
 	h.do("OPTIONS", "/", "Max-Forwards", "2")
 	sent(t, h.expectAsked(1), "Max-Forwards", "1")
 	h.do("GET", "/", "Max-Forwards", "0") // of OPTIONS and TRACE alone

@@ -18,7 +18,7 @@ func (p *Proxy) serve(x *Exchange, s *Served, verdict cache.Verdict, why cache.R
 	x.selected(h, s.Selection, s.Body.Len())
 	s.encoding.mark(h, s.Status)
 	x.Coding = s.encoding.coding
-	h["Age"] = []string{strconv.FormatInt(int64(s.Age/time.Second), 10)}
+	h["Age"] = []string{strconv.FormatInt(int64(x.ageOf(s)/time.Second), 10)}
 	appendField(h, "Cache-Status", p.cacheStatus(x, s.TTL, false))
 	p.sign(x, h)
 	x.begin(s.Status)
@@ -96,15 +96,21 @@ func (e *clientError) Error() string { return "proxy: write to client: " + e.cau
 func (e *clientError) Unwrap() error { return e.cause }
 
 // sign adds what every response of this node carries, and takes away what is not for clients: tags are the operator's own
-// names for things. A trusted proxy in front may be a cache that is purged by them, and gets them.
+// names for things. A trusted proxy in front may be a cache that is purged by them, and gets them; another PoP is one.
 func (p *Proxy) sign(x *Exchange, h http.Header) {
-	if p.cfg.AltSvc != "" && x.r.TLS != nil && x.r.ProtoMajor < 3 {
-		h["Alt-Svc"] = []string{p.cfg.AltSvc}
+	if p.cfg.AltSvc != "" && !x.Inner && x.r.TLS != nil {
+		switch {
+		case p.cfg.Draining != nil && p.cfg.Draining():
+			// Whoever has heard of HTTP/3 here must not come back by it when the node has gone.
+			h["Alt-Svc"] = []string{"clear"}
+		case x.r.ProtoMajor < 3:
+			h["Alt-Svc"] = []string{p.cfg.AltSvc}
+		}
 	}
 	if _, ok := h["Content-Type"]; !ok {
 		h["Content-Type"] = nil // keep net/http from guessing one
 	}
-	if len(h["Surrogate-Key"])+len(h["Cache-Tag"]) > 0 && !p.trusts(peer(x.r)) {
+	if len(h["Surrogate-Key"])+len(h["Cache-Tag"]) > 0 && !x.Inner && !p.trusts(peer(x.r)) {
 		delete(h, "Surrogate-Key")
 		delete(h, "Cache-Tag")
 	}

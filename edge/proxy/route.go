@@ -17,6 +17,8 @@ type Site struct {
 	// Transport reaches the origin. Its errors, and those of reading a response's body,
 	// may say whose fault they are: see originError.
 	Transport http.RoundTripper
+	// Direct is Transport for what other PoPs send here, and leads to no other PoP; nil = Transport.
+	Direct http.RoundTripper
 	// Policy names the site's TLS policy: trust domain, least version, client
 	// certificates. A connection made for one site serves another only where the two
 	// agree (RFC 9110 section 7.4).
@@ -151,6 +153,7 @@ type plan struct {
 	rule   *Rule  // that applies; nil = none
 
 	demand  cache.Demand // of stored responses, by the request's own directives
+	inner   bool         // another PoP of the network asks
 	unkeyed bool         // the key would not say what the origin sees (see hides, Choosers.plain): nothing may be stored
 }
 
@@ -182,18 +185,17 @@ func (p *Proxy) planFor(v RequestView) (plan, error) {
 	if site == nil {
 		return plan{}, errUnknownHost
 	}
-	if v.Secure() {
+	if v.Secure() && !v.Inner() {
 		if named := sites.Of(v.ServerName()); named != site && (named == nil || named.Policy != site.Policy) {
 			return plan{site: site}, errOtherPolicy
 		}
 	}
-	pl := plan{site: site, policy: site.Reuse, early: v.Early()}
+	pl := plan{site: site, policy: site.Reuse, early: v.Early(), inner: v.Inner()}
 	method := v.Method()
-	switch method {
-	case http.MethodConnect, http.MethodTrace, "PURGE": // purges are the hub's, never a PoP's public address's
+	switch {
+	case !served(method):
 		return pl, errMethod
-	case http.MethodGet, http.MethodHead:
-	default:
+	case method != http.MethodGet && method != http.MethodHead:
 		pl.bypass = cache.ReasonMethod
 	}
 	if pl.early && (!site.EarlyData || !safe(method)) {
@@ -272,14 +274,19 @@ func (s *Site) key(target string, rule *Rule, secure bool) cache.Key {
 
 // route is planFor with the exchange told.
 func (p *Proxy) route(x *Exchange) (plan, error) {
-	pl, err := p.planFor(view{x.r})
+	pl, err := p.planFor(x.view())
 	if pl.site != nil {
 		x.Site = pl.site.Name
 	}
-	if err == nil && p.loops(x.r) {
+	if err == nil && p.loops(x.r, came(x.Inner)) {
 		err = errLoop
 	}
 	return pl, err
+}
+
+// served reports whether a method is for a PoP's public address: purges are the hub's.
+func served(method string) bool {
+	return method != http.MethodConnect && method != http.MethodTrace && method != "PURGE"
 }
 
 // safe reports RFC 9110 section 9.2.1.
@@ -306,10 +313,10 @@ func (r *Rule) matches(target string) bool {
 }
 
 // client is the address of the request's sender: the peer's, or what a trusted peer
-// says by X-Forwarded-For, taken from the right up to the first that is not trusted.
-func (p *Proxy) client(r *http.Request) netip.Addr {
+// or another PoP says by X-Forwarded-For, taken from the right up to the first that is not trusted.
+func (p *Proxy) client(r *http.Request, inner bool) netip.Addr {
 	addr := peer(r)
-	if !p.trusts(addr) {
+	if !inner && !p.trusts(addr) {
 		return addr
 	}
 	hops := strings.Split(strings.Join(r.Header["X-Forwarded-For"], ","), ",")

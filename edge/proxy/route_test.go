@@ -181,7 +181,7 @@ func TestRuleChanges(t *testing.T) {
 type asked struct {
 	method, authority, target, name string
 	fields                          http.Header
-	content, early, plain           bool
+	content, early, plain, inner    bool
 }
 
 func (a asked) Method() string              { return a.method }
@@ -192,6 +192,7 @@ func (a asked) Content() bool               { return a.content }
 func (a asked) ServerName() string          { return a.name }
 func (a asked) Early() bool                 { return a.early }
 func (a asked) Secure() bool                { return !a.plain }
+func (a asked) Inner() bool                 { return a.inner }
 
 func newProxy(sites *Sites) *Proxy {
 	return New(Config{
@@ -245,6 +246,8 @@ func TestPlanFor(t *testing.T) {
 		{"the other way", get(func(a *asked) { a.authority = "strict.test" }), errOtherPolicy, "", ""},
 		{"no server name", get(func(a *asked) { a.name = "" }), errOtherPolicy, "", ""},
 		{"unknown server name", get(func(a *asked) { a.name = "x.test" }), errOtherPolicy, "", ""},
+		{"another PoP asks by its node's name", get(func(a *asked) { a.inner, a.name = true, "fra.edge.demo.hither.internal" }), nil, "", "www https /"},
+		{"and for no other's sites", get(func(a *asked) { a.inner, a.authority = true, "x.test" }), errUnknownHost, "", ""},
 		{"unknown host", get(func(a *asked) { a.authority = "x.test" }), errUnknownHost, "", ""},
 		{"RFC 8470: early and safe", get(func(a *asked) { a.early = true }), nil, "", "www https /"},
 		{"early and unsafe", get(func(a *asked) { a.early, a.method = true, "POST" }), errTooEarly, "", ""},
@@ -290,7 +293,7 @@ func TestClient(t *testing.T) {
 		{"pipe", nil, "invalid IP"},
 	} {
 		r := &http.Request{RemoteAddr: test.peer, Header: http.Header{"X-Forwarded-For": test.xff}}
-		if got := p.client(r).String(); got != test.want {
+		if got := p.client(r, false).String(); got != test.want {
 			t.Errorf("%s %q: %s, want %s", test.peer, test.xff, got, test.want)
 		}
 	}

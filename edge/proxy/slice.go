@@ -71,7 +71,7 @@ func (p *Proxy) walk(x *Exchange, pl plan, s *Served, r *cache.Reader, head cach
 		p.present(x, s, head.Leader, head.Stored)
 		return answered
 	}
-	want := cache.Want{Request: pl.fields(x.r.Header), Policy: pl.policy, Fetch: p.fetch(x, pl)}
+	want := cache.Want{Request: pl.fields(x.r.Header), Policy: pl.policy, Fetch: p.fetch(x, pl, false)}
 	w := p.cache.Walk(x.r.Context(), want, s.Object, r)
 	defer w.Close()
 	if x.Verdict == cache.Hit && p.cache.Lacks(s.Object, s.Selection) {

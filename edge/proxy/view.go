@@ -20,6 +20,8 @@ type RequestView interface {
 	Early() bool
 	// Secure reports whether the request came over TLS.
 	Secure() bool
+	// Inner reports whether another PoP of the network sent the request here, for which this one is an origin's shield.
+	Inner() bool
 }
 
 // view is an http.Request as a RequestView.
@@ -55,3 +57,4 @@ func (v view) ServerName() string {
 
 func (v view) Early() bool  { return v.Request.TLS != nil && !v.Request.TLS.HandshakeComplete }
 func (v view) Secure() bool { return v.Request.TLS != nil }
+func (v view) Inner() bool  { return false }
