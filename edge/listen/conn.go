@@ -12,8 +12,18 @@ import (
 type conn struct {
 	net.Conn
 	front   *Front
-	peer    netip.Addr
 	silence time.Duration
+
+	// client is whom a proxy has named as the one it speaks for; nil: the peer itself. Set before anything but
+	// Close is called.
+	client net.Addr
+
+	// proxied says that the peer is a proxy that introduces its clients, whether it named one or not.
+	proxied bool
+	pace    pace // of measuring the round trip
+
+	// early is what was read together with a proxy's header. Owned by whoever calls Read.
+	early []byte
 
 	// unknown says that we have no certificate for the name asked for. Owned by the
 	// goroutine of the handshake.
@@ -26,9 +36,29 @@ type conn struct {
 	last atomic.Int64
 
 	mu     sync.Mutex
-	proto  Proto // "" until it is known
+	peer   netip.Addr // in whose share it is; not valid: in nobody's yet
+	proto  Proto      // "" until it is known
 	closed bool
 	limit  time.Time // the write deadline the owner of the connection set; zero: none
+}
+
+// RemoteAddr is the client's address.
+func (c *conn) RemoteAddr() net.Addr {
+	if c.client != nil {
+		return c.client
+	}
+	return c.Conn.RemoteAddr()
+}
+
+func (c *conn) Read(p []byte) (int, error) {
+	if len(c.early) == 0 {
+		return c.Conn.Read(p)
+	}
+	n := copy(p, c.early)
+	if c.early = c.early[n:]; len(c.early) == 0 {
+		c.early = nil
+	}
+	return n, nil
 }
 
 // Write gives each piece as long as the peer may be silent. TLS writes records of at most 16 KiB, so a
@@ -68,6 +98,16 @@ func (c *conn) CloseWrite() error {
 	return nil
 }
 
+// hold notes in whose share c is, or reports that it is closed already.
+func (c *conn) hold(peer netip.Addr) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.closed {
+		c.peer = peer
+	}
+	return !c.closed
+}
+
 // opened notes the protocol and counts the connection.
 func (c *conn) opened(p Proto) {
 	c.mu.Lock()
@@ -90,7 +130,9 @@ func (c *conn) Close() error {
 	// Before it is forgotten: at every moment Drain knows it as one or the other.
 	lingers := c.front.linger(c)
 	c.front.forget(c)
-	c.front.peers.release(c.peer)
+	if c.peer.IsValid() {
+		c.front.peers.release(c.peer)
+	}
 	if c.proto != "" {
 		c.front.hooks.connections(c.proto, -1)
 	}

@@ -1,6 +1,7 @@
 package listen
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -24,6 +25,7 @@ type Front struct {
 	limits   Limits
 	hooks    *Hooks
 	log      *slog.Logger
+	began    time.Time
 	peers    *peers
 	tlsConf  *tls.Config
 	secure   []*net.TCPListener
@@ -58,6 +60,7 @@ func Listen(cfg Config) (*Front, error) {
 		limits: cfg.Limits.withDefaults(),
 		hooks:  &cfg.Hooks,
 		log:    cfg.Logger,
+		began:  time.Now(),
 		quiet:  make(chan struct{}, 1),
 		fewer:  make(chan struct{}, 1),
 		stop:   make(chan struct{}),
@@ -80,13 +83,15 @@ func Listen(cfg Config) (*Front, error) {
 }
 
 func (f *Front) bind() error {
+	lc := net.ListenConfig{Control: f.cfg.Control}
+	lc.SetMultipathTCP(false) // whose sockets take few of the options, and nobody asks for it
 	bindTCP := func(addrs []netip.AddrPort) (lns []*net.TCPListener, err error) {
 		for _, a := range addrs {
-			ln, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(a))
+			ln, err := lc.Listen(context.Background(), "tcp", a.String())
 			if err != nil {
 				return lns, bindError("tcp", a, err)
 			}
-			lns = append(lns, ln)
+			lns = append(lns, ln.(*net.TCPListener))
 		}
 		return lns, nil
 	}

@@ -1,5 +1,10 @@
 package listen
 
+import (
+	"net/netip"
+	"time"
+)
+
 // A Proto is a protocol as a counter's label names it.
 type Proto string
 
@@ -27,6 +32,7 @@ type Reason string
 const (
 	ReasonConnections Reason = "connections-per-address" // too many open connections
 	ReasonRate        Reason = "handshake-rate"          // too many handshakes in a second
+	ReasonProxy       Reason = "proxy-protocol"          // a proxy whose header is missing, late, malformed or too large
 
 	ReasonTLS     Reason = "tls"          // a handshake that failed, stopped, or was not TLS
 	ReasonUnknown Reason = "unknown-name" // SNI absent, or a name we have no certificate for
@@ -49,7 +55,7 @@ const (
 
 // Reasons lists every [Reason] a [Front] uses, so that a counter's labels are a closed set.
 var Reasons = []Reason{
-	ReasonConnections, ReasonRate, ReasonTLS, ReasonUnknown, ReasonNotTLS, ReasonDatagram,
+	ReasonConnections, ReasonRate, ReasonProxy, ReasonTLS, ReasonUnknown, ReasonNotTLS, ReasonDatagram,
 	ReasonVersion, ReasonFraming, ReasonBadRequest, ReasonCoding, ReasonConnect, ReasonFields,
 	ReasonBytes, ReasonURL, ReasonH2, ReasonSlowHeader, ReasonSlowBody,
 }
@@ -64,6 +70,10 @@ type Hooks struct {
 	Handshakes func(p Proto, k Kind)
 	// Rejected is called when a peer, a datagram or a request was refused.
 	Rejected func(r Reason)
+	// RTT is called with the round trip to a client as its connection has measured it, smoothed and the least, at the end of
+	// a request and at most once in ten seconds for each connection. Not for what comes by a proxy of Config.ProxyProtocol: that is the
+	// way to the proxy. TCP's is known on Linux alone.
+	RTT func(client netip.Addr, smoothed, least time.Duration)
 }
 
 func (h *Hooks) connections(p Proto, delta int) {

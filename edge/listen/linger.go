@@ -12,7 +12,11 @@ import (
 const recent = 10 * time.Second
 
 // answered notes that a handler has ended; its answer may not have arrived.
-func (c *conn) answered() { c.last.Store(time.Now().UnixNano()) }
+func (c *conn) answered() {
+	now := time.Now()
+	c.last.Store(now.UnixNano())
+	c.measure(now)
+}
 
 func (c *conn) recent() bool { return time.Since(time.Unix(0, c.last.Load())) < recent }
 

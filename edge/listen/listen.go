@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"syscall"
 	"time"
 )
 
@@ -39,6 +40,16 @@ type Config struct {
 	// session ticket keys must be set on it explicitly, or nothing resumes.
 	TLS func(hello *tls.ClientHelloInfo, quic bool) (*tls.Config, error)
 
+	// ProxyProtocol are the addresses of the proxies in front which must begin each TCP connection, with TLS or without, with a header of the
+	// PROXY protocol, version 1 or 2. The client it names is the connection's remote address in all that follows, limits
+	// included; where it names none (LOCAL, UNKNOWN), the proxy's stays. A connection of theirs without one is closed. Others cannot
+	// send one: it is no TLS and no HTTP. QUIC has none. Empty: nobody.
+	ProxyProtocol []netip.Prefix
+
+	// Control is called for each TCP socket before it is bound, for options which its connections inherit; as
+	// net.ListenConfig has it. Nil: none.
+	Control func(network, address string, c syscall.RawConn) error
+
 	// Limits bound what a peer may cost. The zero value takes the defaults.
 	Limits Limits
 
@@ -62,7 +73,7 @@ type Limits struct {
 	HeaderFields int
 	// URLBytes bounds the request target. Default 8 KiB, which RFC 9110 section 4.1 asks for. Beyond: 414.
 	URLBytes int
-	// HeaderTime bounds a TLS handshake, and then the time from the first byte of a request
+	// HeaderTime bounds a proxy's header, then a TLS handshake, and then the time from the first byte of a request
 	// to the end of its header. Default 10 s.
 	HeaderTime time.Duration
 	// Idle is how long a connection without a request is kept. Default 2 min.

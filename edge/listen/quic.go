@@ -67,6 +67,7 @@ type quicConn struct {
 	unknown atomic.Bool // we have no certificate for the name asked for
 	opened  atomic.Bool // it has been counted
 	active  atomic.Int64
+	pace    pace // of measuring the round trip
 	stuck   *time.Timer
 	conn    *quic.Conn
 }
@@ -172,6 +173,7 @@ func (c *quicConn) enter() {
 }
 
 func (c *quicConn) leave() {
+	c.measure()
 	if c.active.Add(-1) == 0 {
 		c.stuck.Reset(c.front.limits.Idle + c.front.limits.HeaderTime)
 	}

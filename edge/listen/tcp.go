@@ -86,20 +86,37 @@ func (f *Front) accept(ln *net.TCPListener, serve func(*conn)) {
 				continue
 			}
 		}
-		key := peerKey(c.RemoteAddr())
-		if why, ok := f.peers.admit(key); !ok {
-			f.hooks.rejected(why)
-			c.(*net.TCPConn).SetLinger(0) // a reset: nothing stays behind in the kernel
-			c.Close()
+		own := &conn{Conn: c, front: f, silence: f.limits.Silence, proxied: f.behindProxy(c.RemoteAddr())}
+		if !own.proxied && !f.admit(own) {
 			continue
 		}
-		own := &conn{Conn: c, front: f, peer: key, silence: f.limits.Silence}
 		if !f.remember(own) {
 			own.Close()
 			return
 		}
-		f.loops.Go(func() { serve(own) })
+		f.loops.Go(func() {
+			if !own.proxied || f.introduce(own) {
+				serve(own)
+			}
+		})
 	}
+}
+
+// admit takes c into its client's share, or resets it: nothing stays behind in the kernel.
+func (f *Front) admit(c *conn) bool {
+	key := peerKey(c.RemoteAddr())
+	why, ok := f.peers.admit(key)
+	if !ok {
+		f.hooks.rejected(why)
+		c.Conn.(*net.TCPConn).SetLinger(0)
+		c.Close()
+		return false
+	}
+	if !c.hold(key) {
+		f.peers.release(key)
+		return false
+	}
+	return true
 }
 
 func (f *Front) serveClear(c *conn) {
