@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -38,9 +39,12 @@ const (
 // trusts a local network. It lives where the operator is, in a folder of its own, and
 // is safe for concurrent use.
 type Authority struct {
+	dir     string
 	network string
-	fleet   signer
+	fleet   signer // the next one, from StageIssue of a rotation on
 	site    signer
+	trust   []byte // what nodes are to believe: the fleet's certificate, or two during a rotation
+	stage   Stage
 	now     func() time.Time
 }
 
@@ -70,18 +74,53 @@ func openAuthority(dir, network string, now func() time.Time) (*Authority, error
 		return nil, fmt.Errorf("fleet: lock the authority: %w", err)
 	}
 	defer unlock()
-	a := &Authority{network: network, now: now}
+	a := &Authority{dir: dir, network: network, now: now}
+	if a.stage, err = resume(dir); err != nil {
+		return nil, err
+	}
 	if a.fleet, err = a.signer(dir, "fleet"); err != nil {
 		return nil, err
 	}
 	if a.site, err = a.signer(dir, "site"); err != nil {
 		return nil, err
 	}
+	a.trust = a.fleet.pem
+	if a.stage == StageNone {
+		return a, nil
+	}
+	next, err := a.signer(filepath.Join(dir, nextFolder), "fleet")
+	if err != nil {
+		return nil, err
+	}
+	a.trust = append(bytes.Clone(a.fleet.pem), next.pem...)
+	if a.stage == StageIssue {
+		a.fleet = next
+	}
 	return a, nil
 }
 
-// FleetCA returns the root by which nodes know each other, in PEM.
-func (a *Authority) FleetCA() []byte { return a.fleet.pem }
+// FindAuthority opens the authority in the folder dir, whatever its network is called. Where there is none, it is an error that
+// wraps fs.ErrNotExist, and none is made.
+func FindAuthority(dir string) (*Authority, error) {
+	data, err := readFile(filepath.Join(dir, "fleet-ca.pem"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("fleet: no authority in %s; it is where `hither fleet init` or `hither up` made it, and `hither fleet restore` brings it back from a backup: %w", dir, err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("fleet: open authority: %w", err)
+	}
+	cert, err := parseCert(data)
+	if err != nil || len(cert.Subject.Organization) != 1 {
+		return nil, fmt.Errorf("fleet: %s is no certificate of an authority: %w", filepath.Join(dir, "fleet-ca.pem"), errors.Join(err))
+	}
+	return OpenAuthority(dir, cert.Subject.Organization[0])
+}
+
+// Network returns the name of the network whose authority it is.
+func (a *Authority) Network() string { return a.network }
+
+// FleetCA returns the roots by which nodes know each other, in PEM: one, or two while one takes the place of the other.
+func (a *Authority) FleetCA() []byte { return bytes.Clone(a.trust) }
 
 // SiteCA returns the root by which clients trust local site certificates, in PEM. It
 // is never accepted between nodes.

@@ -12,6 +12,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"hither/deploy"
 )
 
 func TestAuthorityIsMadeOnce(t *testing.T) {
@@ -130,7 +132,7 @@ func TestIssueKeepsAndRenews(t *testing.T) {
 	issue := func(now time.Time, hub ...string) bool {
 		t.Helper()
 		a.now = at(now)
-		issued, err := a.Issue(dir, RoleEdge, "fra", hub)
+		issued, err := a.Issue(dir, RoleEdge, "fra", &deploy.Hub{URLs: hub, EmbeddedIn: "us"})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -168,7 +170,7 @@ func TestIssueKeepsAndRenews(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !slices.Equal(id.Hub, []string{"tls://192.0.2.1:4222"}) || id.Peer != (Peer{RoleEdge, "fra", "demo"}) || !strings.Contains(second["age.key"], id.Age.Recipient().String()) {
+	if !slices.Equal(id.Hub, []string{"tls://192.0.2.1:4222"}) || id.HubIn != "us" || id.Peer != (Peer{RoleEdge, "fra", "demo"}) || !strings.Contains(second["age.key"], id.Age.Recipient().String()) {
 		t.Errorf("loaded %+v", id)
 	}
 	if got := id.NotAfter(); !got.Equal(start.Add(150 * day)) {

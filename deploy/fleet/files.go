@@ -61,16 +61,25 @@ func syncDir(dir string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// readFile reads a file of at most maxFile bytes.
+// mostFile is how large a file of that name may be. Identities that were revoked are many.
+func mostFile(name string) int {
+	if name == revokedFile {
+		return maxRevoked
+	}
+	return maxFile
+}
+
+// readFile reads a file of at most maxFile bytes, or maxRevoked if it says who is revoked.
 func readFile(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
-	if err == nil && len(data) > maxFile {
-		err = fmt.Errorf("read %s: larger than %d bytes", path, maxFile)
+	most := mostFile(filepath.Base(path))
+	data, err := io.ReadAll(io.LimitReader(f, int64(most)+1))
+	if err == nil && len(data) > most {
+		err = fmt.Errorf("read %s: larger than %d bytes", path, most)
 	}
 	return data, err
 }

@@ -16,15 +16,20 @@ import (
 
 // The roles of nodes.
 const (
-	RoleEdge   = "edge"
-	RoleOrigin = "origin"
-	RoleDNS    = "dns"
+	RoleEdge     = "edge"
+	RoleOrigin   = "origin"
+	RoleDNS      = "dns"
+	RoleHub      = "hub"      // a server of a NATS cluster that is not the origin's own
+	RoleOperator = "operator" // a person, or a program in whose hand the fleet is
 )
+
+// roles are all of them.
+var roles = []string{RoleEdge, RoleOrigin, RoleDNS, RoleHub, RoleOperator}
 
 // Peer is who stands at the other end of a connection between nodes.
 type Peer struct {
-	Role    string // RoleEdge, RoleOrigin or RoleDNS
-	Name    string // of the PoP, the origin or the DNS server in the network file
+	Role    string // one of the roles above
+	Name    string // of the PoP, the gateway or the DNS server in the network file; a hub's and an operator's own
 	Network string // the network's name
 }
 
@@ -48,12 +53,12 @@ func (p Peer) uri() *url.URL {
 
 // check says whether a Peer can be certified.
 func (p Peer) check() error {
-	if !slices.Contains([]string{RoleEdge, RoleOrigin, RoleDNS}, p.Role) {
-		return fmt.Errorf("role %q is not edge, origin or dns", p.Role)
+	if !slices.Contains(roles, p.Role) {
+		return fmt.Errorf("role %.80q is not one of %s", p.Role, strings.Join(roles, ", "))
 	}
 	for _, s := range []string{p.Name, p.Network} {
 		if !isName(s) {
-			return fmt.Errorf("%q is not a name of 1 to 63 of a-z, 0-9 and -", s)
+			return fmt.Errorf("%.80q is not a name of 1 to 63 of a-z, 0-9 and -", s)
 		}
 	}
 	return nil
@@ -87,7 +92,7 @@ func peerIn(cert *x509.Certificate) (Peer, error) {
 	role, name, _ := strings.Cut(strings.TrimPrefix(u.Path, "/"), "/")
 	p := Peer{Role: role, Name: name, Network: u.Host}
 	if err := p.check(); err != nil {
-		return Peer{}, fmt.Errorf("fleet: the certificate's name %q: %w", u, err)
+		return Peer{}, fmt.Errorf("fleet: the certificate's name %.200q: %w", u.String(), err)
 	}
 	return p, nil
 }

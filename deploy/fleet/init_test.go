@@ -57,6 +57,9 @@ func TestInit(t *testing.T) {
 		t.Errorf("nodes are %v, want %v", nodes, want)
 	}
 	want := []string{"authority/fleet-ca.key", "authority/fleet-ca.pem", "authority/site-ca.key", "authority/site-ca.pem", "ca.pem"}
+	for _, node := range append([]string{"operator-main"}, nodes...) {
+		want = append(want, "authority/issued/"+node+".pem")
+	}
 	for _, node := range nodes {
 		for _, name := range []string{"age.key", "fleet-ca.pem", "hub.yaml", "node.key", "node.pem"} {
 			want = append(want, "nodes/"+node+"/identity/"+name)
@@ -68,6 +71,9 @@ func TestInit(t *testing.T) {
 		if strings.HasPrefix(node, "edge-") {
 			want = append(want, "nodes/"+node+"/certs/www.hither.test/cert.pem", "nodes/"+node+"/certs/www.hither.test/key.pem")
 		}
+	}
+	for _, name := range []string{"age.key", "fleet-ca.pem", "hub.yaml", "node.key", "node.pem"} {
+		want = append(want, "operator/"+name)
 	}
 	slices.Sort(want)
 	first := tree(t, out)
@@ -224,5 +230,30 @@ func TestInitRefusesAnotherNetwork(t *testing.T) {
 	}
 	if after := tree(t, out); len(after) != len(before) {
 		t.Errorf("%d files, then %d", len(before), len(after))
+	}
+}
+
+// Each gateway of an origin is a node of its own, with an identity of its own.
+func TestInitGateways(t *testing.T) {
+	n, file := exampleNetwork(t)
+	o := &n.Origins[0]
+	o.Gateways = []deploy.NamedGateway{{Name: "us-2", Gateway: o.Gateway}, {Name: "us-3", Gateway: o.Gateway}}
+	changes, err := initAt(n, file, filepath.Join(t.TempDir(), "out"), at(start))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var origins []string
+	for _, c := range changes {
+		if !strings.HasPrefix(c.Node, "origin-") {
+			continue
+		}
+		origins = append(origins, c.Node)
+		id, err := loadIdentity(filepath.Join(c.Dir, "identity"), at(start))
+		if err != nil || id.Role != RoleOrigin || id.String() != c.Node {
+			t.Errorf("%s: %+v, %v", c.Node, id, err)
+		}
+	}
+	if want := []string{"origin-us", "origin-us-2", "origin-us-3"}; !slices.Equal(origins, want) {
+		t.Errorf("origin nodes are %v, want %v", origins, want)
 	}
 }

@@ -16,18 +16,24 @@ import (
 
 	"filippo.io/age"
 	"github.com/goccy/go-yaml"
+
+	"hither/deploy"
 )
 
 // hubFile is identity/hub.yaml: where the node finds the hub.
 type hubFile struct {
-	URLs []string `yaml:"urls"`
+	URLs       []string `yaml:"urls"`
+	EmbeddedIn string   `yaml:"embedded_in,omitempty"`
 }
 
 // Issue writes the identity bundle of a node into dir (STATE/identity) and says
 // whether its certificate is new. One that is whole, of this fleet and not near its
 // end is kept. The node's keys are made once and kept over renewals, so a renewal
-// replaces the certificate's file alone; to change them, remove the folder.
-func (a *Authority) Issue(dir, role, name string, hub []string) (issued bool, err error) {
+// replaces the certificate's file alone; to change them, remove the folder. What was
+// revoked is never renewed: it gets new keys. The authority keeps a copy of the
+// certificate, from which it can renew it where only the node has the key. hub is where
+// the node finds the hub for as long as it has no network file; nil = there is none.
+func (a *Authority) Issue(dir, role, name string, hub *deploy.Hub) (issued bool, err error) {
 	peer := Peer{Role: role, Name: name, Network: a.network}
 	if err := peer.check(); err != nil {
 		return false, fmt.Errorf("fleet: issue identity: %w", err)
@@ -35,24 +41,38 @@ func (a *Authority) Issue(dir, role, name string, hub []string) (issued bool, er
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return false, fmt.Errorf("fleet: issue identity of %v: %w", peer, err)
 	}
-	hubYAML, err := yaml.Marshal(hubFile{URLs: append([]string{}, hub...)})
+	if hub == nil {
+		hub = new(deploy.Hub)
+	}
+	until, err := a.revokedUntil(peer)
 	if err != nil {
-		return false, fmt.Errorf("fleet: issue identity of %v: %w", peer, err)
+		return false, err
+	}
+	if revoked, err := a.revokedIn(dir, peer); err != nil {
+		return false, err
+	} else if revoked {
+		for _, name := range []string{"node.pem", "node.key", "age.key"} {
+			if err := os.Remove(filepath.Join(dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return false, fmt.Errorf("fleet: issue identity of %v: %w", peer, err)
+			}
+		}
 	}
 	if err := keepAgeKey(filepath.Join(dir, "age.key")); err != nil {
 		return false, fmt.Errorf("fleet: issue identity of %v: %w", peer, err)
 	}
-	issued, err = a.fleet.keepLeaf(a.now(), filepath.Join(dir, "node.pem"), filepath.Join(dir, "node.key"), &x509.Certificate{
-		Subject:     pkix.Name{Organization: []string{a.network}}, // a common name may have 64 characters, too few
-		DNSNames:    []string{peer.serverName()},
-		URIs:        []*url.URL{peer.uri()},
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-	})
+	// The authorities come first: a crash before the certificate leaves a bundle that is whole.
+	if _, err := keepFile(filepath.Join(dir, caFile), a.trust); err != nil {
+		return false, fmt.Errorf("fleet: issue identity of %v: %w", peer, err)
+	}
+	issued, err = a.fleet.keepLeaf(a.issueTime(until), filepath.Join(dir, "node.pem"), filepath.Join(dir, "node.key"), a.template(peer))
 	if err == nil {
-		_, err = keepFile(filepath.Join(dir, "fleet-ca.pem"), a.fleet.pem)
+		err = a.keepIssued(peer, filepath.Join(dir, "node.pem"))
 	}
 	if err == nil {
-		_, err = keepFile(filepath.Join(dir, "hub.yaml"), hubYAML)
+		err = a.keepCommon(dir)
+	}
+	if err == nil {
+		err = SetHub(dir, hub)
 	}
 	if err == nil && role == RoleDNS { // it asks edges by the names of sites
 		_, err = keepFile(filepath.Join(dir, "site-ca.pem"), a.site.pem)
@@ -61,6 +81,28 @@ func (a *Authority) Issue(dir, role, name string, hub []string) (issued bool, er
 		return false, fmt.Errorf("fleet: issue identity of %v: %w", peer, err)
 	}
 	return issued, nil
+}
+
+// SetHub notes in an identity bundle where the hub is. Nodes with a network file go by that; operators go by this.
+func SetHub(dir string, hub *deploy.Hub) error {
+	data, err := yaml.Marshal(hubFile{URLs: append([]string{}, hub.URLs...), EmbeddedIn: hub.EmbeddedIn})
+	if err == nil {
+		_, err = keepFile(filepath.Join(dir, "hub.yaml"), data)
+	}
+	if err != nil {
+		return fmt.Errorf("fleet: note where the hub is: %w", err)
+	}
+	return nil
+}
+
+// template is what a peer's certificate says.
+func (a *Authority) template(p Peer) *x509.Certificate {
+	return &x509.Certificate{
+		Subject:     pkix.Name{Organization: []string{a.network}}, // a common name may have 64 characters, too few
+		DNSNames:    []string{p.serverName()},
+		URIs:        []*url.URL{p.uri()},
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+	}
 }
 
 // IssueSite writes a certificate of the site authority for each host into dir

@@ -125,3 +125,8 @@ func parseURI(s string) ([]*url.URL, error) {
 	u, err := url.Parse(s)
 	return []*url.URL{u}, err
 }
+
+// renameIn moves a file within a folder.
+func renameIn(dir, from, to string) error {
+	return os.Rename(filepath.Join(dir, from), filepath.Join(dir, to))
+}

@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -100,6 +101,109 @@ func (r *Revisions) accept(data []byte) error {
 	for _, name := range []string{"refused.yaml", "refused.txt"} {
 		if err := os.Remove(filepath.Join(r.dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
+		}
+	}
+	return nil
+}
+
+// A Mark is what a node knows of where its network files came from.
+type Mark struct {
+	// Number and Hash are those of the fleet's revision that it put into use last. The zero ones: it never heard of one.
+	Number int    `json:"number"`
+	Hash   string `json:"hash"`
+
+	// File is the hash of the file that an operator gave the node itself, when that was read last. One that is as it was
+	// says nothing new.
+	File string `json:"file,omitempty"`
+
+	// Own says that such a file was put into use in the revision's place.
+	Own bool `json:"own,omitempty"`
+}
+
+// Mark returns the mark kept last (current.json). One that is missing or damaged is the zero Mark: what the fleet says then
+// counts as new.
+func (r *Revisions) Mark() Mark {
+	var m Mark
+	data, err := readFile(filepath.Join(r.dir, "current.json"))
+	if err != nil || json.Unmarshal(data, &m) != nil || m.Number < 0 {
+		return Mark{}
+	}
+	return m
+}
+
+// SetMark keeps m.
+func (r *Revisions) SetMark(m Mark) error {
+	data, err := json.Marshal(m)
+	if err == nil {
+		err = os.MkdirAll(r.dir, 0o700)
+	}
+	if err == nil {
+		_, err = keepFile(filepath.Join(r.dir, "current.json"), append(data, '\n'))
+	}
+	if err != nil {
+		return fmt.Errorf("fleet: keep the number of the revision: %w", err)
+	}
+	return nil
+}
+
+// A Canary is what a node remembers while it tries a revision before others do, so that it finds back by itself, after a new start
+// too. The zero Canary: it tries none.
+type Canary struct {
+	Number int    `json:"number"`
+	Hash   string `json:"hash"`
+
+	// What to go back to; its file is kept as stable.yaml.
+	Stable     int    `json:"stable"`
+	StableHash string `json:"stable_hash"`
+}
+
+// Canary returns what was kept last (canary.json). One that is missing or damaged is the zero Canary.
+func (r *Revisions) Canary() Canary {
+	var c Canary
+	data, err := readFile(filepath.Join(r.dir, "canary.json"))
+	if err != nil || json.Unmarshal(data, &c) != nil || c.Number < 0 || c.Stable < 0 {
+		return Canary{}
+	}
+	return c
+}
+
+// SetCanary keeps c with the file to go back to; the zero Canary forgets both.
+func (r *Revisions) SetCanary(c Canary, stable []byte) error {
+	err := r.setCanary(c, stable)
+	if err != nil {
+		return fmt.Errorf("fleet: keep the way back from a canary: %w", err)
+	}
+	return nil
+}
+
+func (r *Revisions) setCanary(c Canary, stable []byte) error {
+	note, file := filepath.Join(r.dir, "canary.json"), filepath.Join(r.dir, "stable.yaml")
+	if c == (Canary{}) {
+		for _, path := range []string{note, file} { // the note first: it names the file
+			if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return err
+			}
+		}
+		return nil
+	}
+	data, err := json.Marshal(c)
+	if err == nil {
+		err = os.MkdirAll(r.dir, 0o700)
+	}
+	if err == nil {
+		_, err = keepFile(file, stable)
+	}
+	if err == nil {
+		_, err = keepFile(note, append(data, '\n'))
+	}
+	return err
+}
+
+// Find returns a network file that the node keeps for which is says yes; nil = it keeps none.
+func (r *Revisions) Find(is func(data []byte) bool) []byte {
+	for _, name := range []string{"current.yaml", "stable.yaml", "previous.yaml"} {
+		if data, err := readFile(filepath.Join(r.dir, name)); err == nil && is(data) {
+			return data
 		}
 	}
 	return nil

@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"bytes"
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
@@ -34,6 +35,18 @@ func TestNodesKnowEachOther(t *testing.T) {
 	}
 	if fra.String() != "edge-fra" {
 		t.Errorf("the edge is called %s", fra)
+	}
+}
+
+// What nodes have in common is of one network and one purpose.
+func TestCommon(t *testing.T) {
+	a, other := authority(t, "demo", start), authority(t, "demo", start)
+	us := identity(t, a, RoleOrigin, "us", start, start).Common("x")
+	if len(us) != 32 || !bytes.Equal(us, identity(t, a, RoleEdge, "fra", start, start).Common("x")) {
+		t.Errorf("two nodes of a network have %x and something else", us)
+	}
+	if bytes.Equal(us, identity(t, a, RoleOrigin, "us", start, start).Common("y")) || bytes.Equal(us, identity(t, other, RoleOrigin, "us", start, start).Common("x")) {
+		t.Error("another purpose or another network has the same")
 	}
 }
 
@@ -83,10 +96,10 @@ func TestServerRefuses(t *testing.T) {
 		"no name":           {shows(forge(a.fleet.cert, a.fleet.key)), "fleet: the certificate is not one of a node; it has no hither:// name"},
 		"two names":         {shows(forge(a.fleet.cert, a.fleet.key, fra, "hither://demo/edge/iad")), "fleet: the certificate is not one of a node; it has no hither:// name"},
 		"names that differ": {shows(forge(a.fleet.cert, a.fleet.key, "hither://demo/edge/iad")), "fleet: the certificate that says edge-iad is not of this fleet: x509: certificate is valid for fra.edge.demo.hither.internal, not iad.edge.demo.hither.internal"},
-		"strange role":      {shows(forge(a.fleet.cert, a.fleet.key, "hither://demo/root/fra")), `fleet: the certificate's name "hither://demo/root/fra": role "root" is not edge, origin or dns`},
+		"strange role":      {shows(forge(a.fleet.cert, a.fleet.key, "hither://demo/root/fra")), `fleet: the certificate's name "hither://demo/root/fra": role "root" is not one of edge, origin, dns, hub, operator`},
 		"strange name":      {shows(forge(a.fleet.cert, a.fleet.key, "hither://demo/edge/../fra")), `fleet: the certificate's name "hither://demo/edge/../fra": "../fra" is not a name of 1 to 63 of a-z, 0-9 and -`},
-		"expired 31 days":   {identity(t, a, RoleEdge, "fra", start.Add(-121*day), start).ClientTLS(RoleOrigin, "us"), "fleet: the certificate of edge-fra is valid from 2029-09-03 to 2029-12-02, and now it is 2030-01-02 03:04:05; `hither fleet init` renews it"},
-		"not yet valid":     {identity(t, a, RoleEdge, "fra", start.Add(2*time.Hour), start).ClientTLS(RoleOrigin, "us"), "fleet: the certificate of edge-fra is valid from 2030-01-02 to 2030-04-02, and now it is 2030-01-02 03:04:05; `hither fleet init` renews it"},
+		"expired 31 days":   {identity(t, a, RoleEdge, "fra", start.Add(-121*day), start).ClientTLS(RoleOrigin, "us"), "fleet: the certificate of edge-fra is valid from 2029-09-03 to 2029-12-02, and now it is 2030-01-02 03:04:05; `hither fleet renew` renews it"},
+		"not yet valid":     {identity(t, a, RoleEdge, "fra", start.Add(2*time.Hour), start).ClientTLS(RoleOrigin, "us"), "fleet: the certificate of edge-fra is valid from 2030-01-02 to 2030-04-02, and now it is 2030-01-02 03:04:05; `hither fleet renew` renews it"},
 		"TLS 1.2":           {&tls.Config{InsecureSkipVerify: true, MaxVersion: tls.VersionTLS12}, "tls: client offered only unsupported versions: [303]"},
 	} {
 		t.Run(name, func(t *testing.T) {
