@@ -130,6 +130,10 @@ func (c *client) request(ctx context.Context, cl *call, words []token) (*http.Re
 		delete(r.Header, "Host")
 	}
 	cl.content, cl.taken = nil, nil
+	if has(words, "endless") {
+		cl.taken = &countingBody{Reader: endless{}}
+		r.Body, r.ContentLength = cl.taken, -1
+	}
 	if body, ok := option(words, "body"); ok {
 		var from io.Reader = strings.NewReader(body)
 		if body == "-" {
@@ -155,6 +159,11 @@ func (c *client) request(ctx context.Context, cl *call, words []token) (*http.Re
 	}}
 	return r.WithContext(httptrace.WithClientTrace(ctx, trace)), nil
 }
+
+// endless is content that does not end.
+type endless struct{}
+
+func (endless) Read(p []byte) (int, error) { return len(p), nil }
 
 func pipe() (io.Reader, *io.PipeWriter) { return io.Pipe() }
 
@@ -234,6 +243,9 @@ func (cl *call) finish() *answer {
 		a.err = err
 		a.status, a.header, a.trailer = cl.resp.StatusCode, cl.resp.Header, cl.resp.Trailer
 		a.body = append(cl.body, rest...)
+	}
+	if cl.content != nil { // which the script may not have ended
+		cl.content.CloseWithError(context.Canceled)
 	}
 	cl.mu.Lock()
 	defer cl.mu.Unlock()

@@ -104,21 +104,22 @@ func (c *client) tripper(scheme, name string) http.RoundTripper {
 	return t
 }
 
-// dialQUIC connects to the edge from a socket of its own, whatever the URL's host.
+// dialQUIC connects to the edge from a socket of its own, whatever the URL's host. The connection is there before the handshake
+// is complete only where early data is asked for: quic-go v0.65.0 reads what the edge allows while the handshake writes it.
 func (c *client) dialQUIC(ctx context.Context, _ string, conf *tls.Config, qc *quic.Config) (*quic.Conn, error) {
 	sock, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
 		return nil, err
 	}
 	tr := &quic.Transport{Conn: sock}
-	to := net.UDPAddrFromAddrPort(c.https)
 	c.mu.Lock()
 	c.udp = append(c.udp, tr)
-	if c.relay != nil {
-		to = c.relay.front.LocalAddr().(*net.UDPAddr)
-	}
+	rl := c.relay
 	c.mu.Unlock()
-	return tr.DialEarly(ctx, to, conf, qc)
+	if rl == nil {
+		return tr.Dial(ctx, net.UDPAddrFromAddrPort(c.https), conf, qc)
+	}
+	return tr.DialEarly(ctx, rl.front.LocalAddr(), conf, qc)
 }
 
 // early prepares the next request to go as 0-RTT data: on a new connection, by a session of

@@ -34,11 +34,14 @@ type authority struct {
 	edge   *fleet.Identity // of every edge
 	origin *fleet.Identity // of every origin
 	certs  string          // the folder with the sites' certificates
+	shield string          // the folder with a shield's identity and certificates
+	// gateway is the folder with the identity of a gateway between an edge and an origin.
+	gateway string
 }
 
 // newAuthority founds a fleet in dir whose edge has certificates for hosts.
 func newAuthority(dir string, hosts []string) (*authority, error) {
-	s := &setup{addr: netip.MustParseAddr("127.0.0.1"), origin: "127.0.0.1:9", trusted: []string{}, sites: map[string]*siteSetup{"all": newSite(hosts...)}}
+	s := &setup{addr: netip.MustParseAddr("127.0.0.1"), origin: "127.0.0.1:9", trusted: []string{}, sites: map[string]*siteSetup{"all": newSite(hosts...)}, shield: &shield{}}
 	network, file, err := s.network(8443, 8080, 9180)
 	if err != nil {
 		return nil, err
@@ -47,11 +50,12 @@ func newAuthority(dir string, hosts []string) (*authority, error) {
 		return nil, err
 	}
 	home := filepath.Join(dir, "nodes", "edge-"+nodeName)
-	a := &authority{certs: filepath.Join(home, "certs"), pool: x509.NewCertPool()}
+	a := &authority{certs: filepath.Join(home, "certs"), shield: filepath.Join(dir, "nodes", "edge-"+shieldName), pool: x509.NewCertPool()}
 	if a.edge, err = fleet.LoadIdentity(filepath.Join(home, "identity")); err != nil {
 		return nil, err
 	}
-	if a.origin, err = fleet.LoadIdentity(filepath.Join(dir, "nodes", "origin-us", "identity")); err != nil {
+	a.gateway = filepath.Join(dir, "nodes", "origin-us", "identity")
+	if a.origin, err = fleet.LoadIdentity(a.gateway); err != nil {
 		return nil, err
 	}
 	pem, err := os.ReadFile(filepath.Join(dir, "ca.pem"))
@@ -82,8 +86,8 @@ func (s *setup) network(https, plain, metrics uint16) (*deploy.Network, []byte, 
 		"edge": m{
 			"listen": m{"https": https, "http": plain, "metrics": metrics}, "cache": m{"memory": "16MiB", "disk": cmp.Or(s.disk, "0B")}, "limits": limits, "trusted": s.trusted,
 		},
-		"pops":    []m{{"name": nodeName, "place": m{"lat": 50.11, "lon": 8.68}, "addresses": []string{s.addr.String()}}},
-		"origins": []m{{"name": "us", "place": m{"lat": 39, "lon": -77}, "gateway": m{"addresses": []string{s.origin}}, "app": m{"static": m{}}, "limits": far}},
+		"pops":    append([]m{{"name": nodeName, "place": m{"lat": 50.11, "lon": 8.68}, "addresses": []string{s.addr.String()}}}, s.shield.pops(s.addr)...),
+		"origins": []m{s.shield.names(s.middle.origin(m{"name": "us", "place": m{"lat": 39, "lon": -77}, "limits": far}, s.origin))},
 		"sites":   sites,
 	})
 	if err != nil {
@@ -95,13 +99,18 @@ func (s *setup) network(https, plain, metrics uint16) (*deploy.Network, []byte, 
 
 // An edge is a running edge seen from outside.
 type edge struct {
-	https   netip.AddrPort // TCP and UDP
-	http    netip.AddrPort
-	metrics *http.Client
-	page    string // the URL of the metrics
-	state   string // the node's folder, with its admin socket
-	ports   []uint16
-	end     func() error // ends it; its folder stays
+	https netip.AddrPort // TCP and UDP
+	http  netip.AddrPort
+	meter
+	state string // the node's folder, with its admin socket
+	ports []uint16
+	end   func() error // ends it; its folder stays
+}
+
+// A meter reads a node's metrics where operators do.
+type meter struct {
+	client *http.Client
+	page   string // the URL of the metrics
 }
 
 // close ends it, and removes its folder.
@@ -151,7 +160,7 @@ func startEdgeIn(s *setup, a *authority, j *journal, state string, ports []uint1
 	page := &http.Transport{}
 	return &edge{
 		https: netip.AddrPortFrom(s.addr, ports[0]), http: netip.AddrPortFrom(s.addr, ports[1]),
-		metrics: &http.Client{Transport: page}, page: "http://" + netip.AddrPortFrom(s.addr, ports[2]).String() + "/metrics",
+		meter: meter{&http.Client{Transport: page}, "http://" + netip.AddrPortFrom(s.addr, ports[2]).String() + "/metrics"},
 		state: state, ports: ports,
 		end: func() error {
 			page.CloseIdleConnections()
@@ -187,7 +196,7 @@ func freePorts(addr netip.Addr, n int) (ports []uint16, err error) {
 
 // counter adds up the samples of a metric that have these labels: name{label=value,...},
 // without the prefix that all have.
-func (e *edge) counter(name string) (int, error) {
+func (e meter) counter(name string) (int, error) {
 	name, rest, _ := strings.Cut(name, "{")
 	var labels []string
 	for label := range strings.SplitSeq(strings.TrimSuffix(rest, "}"), ",") {
@@ -195,7 +204,7 @@ func (e *edge) counter(name string) (int, error) {
 			labels = append(labels, key+`="`+value+`"`)
 		}
 	}
-	resp, err := e.metrics.Get(e.page)
+	resp, err := e.client.Get(e.page)
 	if err != nil {
 		return 0, err
 	}

@@ -93,6 +93,11 @@ func (a *answer) check(want []token, vars *strings.Replacer) error {
 	if n, ok := option(want, "sent"); ok && strconv.Itoa(a.sent) != n {
 		errs = append(errs, mismatch("content sent", strconv.Itoa(a.sent), n))
 	}
+	if n, ok := option(want, "most"); ok {
+		if most, err := strconv.Atoi(n); err != nil || a.sent > most {
+			errs = append(errs, mismatch("content sent", strconv.Itoa(a.sent), "at most "+n))
+		}
+	}
 	if len(errs) == 0 {
 		return nil
 	}

@@ -2,7 +2,7 @@ package edge_test
 
 import (
 	"bytes"
-	"crypto/tls"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -10,9 +10,12 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
+
+	"hither/deploy/fleet"
 )
 
 // A liar is one connection of an origin that writes its frames by hand, to say what
@@ -49,7 +52,7 @@ func (o *origin) lie(ln net.Listener) {
 }
 
 // serve is one connection's life. "lie connection ..." says how it behaves before any
-// request: close, silent, goaway, or settings ID=VALUE.
+// request: close, silent, garbage, goaway, streams=N, or certificate=edge.
 func (l *liar) serve(c net.Conn) {
 	manners := l.o.manners
 	if has(manners, "close") {
@@ -59,7 +62,12 @@ func (l *liar) serve(c net.Conn) {
 		io.Copy(io.Discard, c) // until the edge gives up
 		return
 	}
-	t := tls.Server(c, l.o.conf)
+	conf := l.o.conf
+	if v, _ := option(manners, "certificate"); v == "edge" { // of the fleet, and of another role
+		conf = l.o.auth.edge.ServerTLS(fleet.RoleEdge)
+		conf.NextProtos = []string{"h2"}
+	}
+	t := l.o.secure(c, conf)
 	preface := make([]byte, len(http2.ClientPreface))
 	if _, err := io.ReadFull(t, preface); err != nil {
 		return
@@ -83,7 +91,7 @@ func (l *liar) serve(c net.Conn) {
 }
 
 // read takes frames and answers each request when its last frame is there.
-func (l *liar) read(t *tls.Conn) {
+func (l *liar) read(t net.Conn) {
 	open := make(map[uint32]*asked)
 	for {
 		f, err := l.fr.ReadFrame()
@@ -141,7 +149,7 @@ func (l *liar) decode(block []byte) *asked {
 
 // answer plays the frames of a lie, or writes a declared reply truthfully. It reports
 // whether the connection lives on.
-func (l *liar) answer(t *tls.Conn, stream uint32, a *asked) bool {
+func (l *liar) answer(t net.Conn, stream uint32, a *asked) bool {
 	if has(l.o.manners, "goaway") {
 		return true // what comes behind a GOAWAY is not processed
 	}
@@ -173,9 +181,11 @@ func (l *liar) answer(t *tls.Conn, stream uint32, a *asked) bool {
 //	goaway=LAST        GOAWAY with this last stream
 //	endless            HEADERS, then CONTINUATION until the edge has had enough
 //	flood=N            N times the gathered fields as HEADERS
+//	trickle=N          N bytes of DATA, one by one; without N a header that comes byte by byte and does not end
+//	frame=HEX          bytes in place of a frame
 //	hang               nothing more until the edge gives up
 //	close              the connection ends
-func (l *liar) play(t *tls.Conn, stream uint32, reply *reply) bool {
+func (l *liar) play(t net.Conn, stream uint32, reply *reply) bool {
 	var block []token
 	for _, f := range reply.frames {
 		if f.isField() {
@@ -208,6 +218,12 @@ func (l *liar) play(t *tls.Conn, stream uint32, reply *reply) bool {
 			block = nil
 		case "endless":
 			l.endless(stream, block)
+		case "trickle":
+			l.trickle(stream, block, n)
+			block = nil
+		case "frame":
+			b, _ := hex.DecodeString(arg)
+			t.Write(b)
 		case "hang":
 		case "close":
 			t.Close()
@@ -252,6 +268,27 @@ func (l *liar) endless(stream uint32, block []token) {
 	}
 }
 
+// tick is the time between the bytes of those that trickle.
+const tick = 10 * time.Millisecond
+
+// trickle writes byte by byte: n bytes of the pattern, or of a header that has begun with block and does not end.
+func (l *liar) trickle(stream uint32, block []token, n int) {
+	header := n == 0
+	body := pattern(n)
+	if header {
+		l.fr.WriteHeaders(http2.HeadersFrameParam{StreamID: stream, BlockFragment: l.encode(block)})
+		body = l.encode([]token{{name: "x", value: strings.Repeat("x", 10000)}})
+	}
+	ticks := time.NewTicker(tick)
+	defer ticks.Stop()
+	for i := range body {
+		<-ticks.C
+		if header && l.fr.WriteContinuation(stream, false, body[i:i+1]) != nil || !header && l.fr.WriteData(stream, false, body[i:i+1]) != nil {
+			return
+		}
+	}
+}
+
 // checkLie finds mistakes in a lie line before it is played.
 func checkLie(words []token) error {
 	var errs []error
@@ -259,6 +296,14 @@ func checkLie(words []token) error {
 		verb, arg, _ := strings.Cut(w.text, "=")
 		switch verb {
 		case "", "headers", "headers+end", "data", "end", "endless", "hang", "close":
+		case "trickle":
+			if _, err := strconv.Atoi(arg); err != nil && arg != "" {
+				errs = append(errs, fmt.Errorf("lie: %s is not a number", w.text))
+			}
+		case "frame":
+			if _, err := hex.DecodeString(arg); err != nil {
+				errs = append(errs, fmt.Errorf("lie: %s: %w", w.text, err))
+			}
 		case "size", "rst", "goaway", "flood":
 			if _, err := strconv.Atoi(arg); err != nil {
 				errs = append(errs, fmt.Errorf("lie: %s is not a number", w.text))

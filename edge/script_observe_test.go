@@ -130,7 +130,11 @@ func (r *run) counter(s *step) error {
 	var now int
 	var asked error
 	err = r.bell.await(name, func() bool {
-		now, asked = r.edge.counter(name)
+		if of, ok := strings.CutPrefix(name, "gateway/"); ok && r.setup.middle != nil {
+			now, asked = r.setup.middle.meter.counter(of)
+		} else {
+			now, asked = r.edge.counter(name)
+		}
 		return asked != nil || now-before >= want
 	})
 	r.counters[name] = now

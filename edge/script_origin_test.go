@@ -21,8 +21,10 @@ import (
 type origin struct {
 	clock   *clock
 	bell    *bell
+	auth    *authority
 	conf    *tls.Config
 	lies    bool    // frames are written by hand; see liar
+	plain   bool    // it speaks without TLS, to a gateway
 	manners []token // a liar's, from the first byte of a connection on
 
 	mu      sync.Mutex
@@ -60,7 +62,7 @@ type reply struct {
 }
 
 func newOrigin(a *authority, c *clock, b *bell) *origin {
-	o := &origin{clock: c, bell: b, replies: make(map[string]*sequence), conns: make(map[net.Conn]struct{}), conf: a.origin.ServerTLS(fleet.RoleEdge)}
+	o := &origin{clock: c, bell: b, auth: a, replies: make(map[string]*sequence), conns: make(map[net.Conn]struct{}), conf: a.origin.ServerTLS(fleet.RoleEdge)}
 	o.conf.NextProtos = []string{"h2"}
 	return o
 }
@@ -84,6 +86,13 @@ func (o *origin) up(host string) error {
 	server := &http.Server{Handler: o, TLSConfig: o.conf.Clone(), ErrorLog: nil}
 	server.ErrorLog = silent
 	o.server = server
+	if o.plain {
+		server.Protocols = new(http.Protocols)
+		server.Protocols.SetHTTP1(true)
+		server.Protocols.SetUnencryptedHTTP2(true)
+		o.work.Go(func() { server.Serve(ln) })
+		return nil
+	}
 	o.work.Go(func() { server.ServeTLS(ln, "", "") })
 	return nil
 }
@@ -183,6 +192,8 @@ func (o *origin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if !reply.unread {
 		o.readBody(a, r)
+	} else {
+		http.NewResponseController(w).EnableFullDuplex() // with HTTP/1.1 net/http would read 256 KiB of it first
 	}
 	reply.write(w, r, o.clock.now())
 	if reply.unread {

@@ -36,14 +36,14 @@ type run struct {
 
 // verbs are the steps a script may have. Those that are nil set the edge up.
 var verbs = map[string]func(*run, *step) error{
-	"site": nil, "rule": nil, "limit": nil, "trust": nil, "disk": nil, "only": nil, "not": nil,
+	"site": nil, "rule": nil, "limit": nil, "trust": nil, "disk": nil, "gateway": nil, "only": nil, "not": nil,
 
 	"get": (*run).request, "head": (*run).request, "post": (*run).request, "put": (*run).request, "delete": (*run).request,
 	"options": (*run).request, "patch": (*run).request, "trace": (*run).request, "request": (*run).anyMethod, "eventually": (*run).eventually, "parallel": (*run).parallel,
 	"start": (*run).start, "read": (*run).read, "send": (*run).send, "end": (*run).end, "finish": (*run).finish, "abandon": (*run).abandon,
 	"origin": (*run).declare, "lie": (*run).declare, "release": (*run).release, "origin-saw": (*run).originSaw, "origin-read": (*run).originRead, "origin-never": (*run).originNever,
 	"advance": (*run).advance, "expect-log": (*run).expectLog, "counter": (*run).counter, "reconnect": (*run).reconnect, "replay": (*run).replay,
-	"explain": (*run).explain, "purge": (*run).purge, "restart": (*run).restart,
+	"explain": (*run).explain, "purge": (*run).purge, "warm": (*run).warm, "restart": (*run).restart, "shield": (*run).shielded,
 	"raw": (*run).raw, "fields": (*run).fields, "handshake": (*run).handshake,
 }
 
@@ -79,6 +79,7 @@ func (w *world) play(sc *script, proto string, last time.Duration) (err error) {
 		return err
 	}
 	r.origin = newOrigin(auth, r.setup.clock, r.bell)
+	r.origin.plain = r.setup.middle != nil
 	r.origin.lies = slices.ContainsFunc(sc.steps, func(s *step) bool { return s.verb() == "lie" })
 	// What is declared before the first request holds from the first connection on.
 	for _, s := range sc.steps {
@@ -90,7 +91,19 @@ func (w *world) play(sc *script, proto string, last time.Duration) (err error) {
 		return err
 	}
 	r.setup.origin = r.origin.addr
+	if err = r.setup.middle.begin(r.setup, auth); err != nil {
+		r.origin.down()
+		return err
+	}
+	// Before the edge, which else would find that it is down.
+	if err = r.setup.shield.begin(r.setup, auth); err != nil {
+		r.setup.middle.end()
+		r.origin.down()
+		return err
+	}
 	if r.edge, err = startEdge(r.setup, auth, r.journal); err != nil {
+		r.setup.shield.end()
+		r.setup.middle.end()
 		r.origin.down()
 		return err
 	}
@@ -107,6 +120,10 @@ func (w *world) play(sc *script, proto string, last time.Duration) (err error) {
 			if err := r.edge.close(); err != nil {
 				w.t.Errorf("%s over %s: end: %v", sc.name, proto, err)
 			}
+			if err := r.setup.shield.end(); err != nil {
+				w.t.Errorf("%s over %s: end of the shield: %v", sc.name, proto, err)
+			}
+			r.setup.middle.end()
 			r.origin.down()
 		})
 	}()

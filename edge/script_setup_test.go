@@ -1,6 +1,7 @@
 package edge_test
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"strconv"
@@ -18,8 +19,10 @@ type setup struct {
 	limits  map[string]any // edge.limits
 	far     map[string]any // limits of the origin
 	trusted []string
-	origin  string // the origin's address
-	disk    string // edge.cache.disk; "" = none
+	origin  string  // the origin's address
+	disk    string  // edge.cache.disk; "" = none
+	shield  *shield // nil = the edge asks the origin by itself
+	middle  *middle // nil = the origin stands where the gateway stands
 }
 
 // A siteSetup is a site as a script describes it.
@@ -65,6 +68,15 @@ func (sc *script) setup(addr netip.Addr) (*setup, error) {
 			err = st.limit(s)
 		case "disk":
 			st.disk = s.arg(1)
+		case "shield":
+			if s.arg(1) == "" {
+				st.shield = new(shield)
+			}
+		case "gateway":
+			by, _ := option(s.words, "by")
+			if st.middle = (&middle{protocol: s.arg(1), by: by}); st.middle.protocol == "" {
+				err = errors.New("gateway: which protocol does the origin speak?")
+			}
 		case "trust":
 			_, err = netip.ParsePrefix(s.arg(1))
 			st.trusted = append(st.trusted, s.arg(1))
@@ -184,10 +196,16 @@ func (st *setup) limit(s *step) error {
 	for _, w := range s.words[1:] {
 		key, value, _ := strings.Cut(w.text, "=")
 		switch key {
-		case "first_byte", "connect":
+		case "first_byte", "connect", "wait":
 			st.far[key] = value
 		case "origin_idle":
 			st.far["idle"] = value
+		case "concurrent", "waiting":
+			n, err := strconv.Atoi(value)
+			if err != nil {
+				return err
+			}
+			st.far[key] = n
 		case "header_time", "idle", "body_time":
 			st.limits[key] = value
 		case "header_bytes", "url_bytes":

@@ -9,11 +9,11 @@ import (
 	"net/netip"
 	"os"
 	"strconv"
+	"strings"
 	"time"
 
 	"hither/cache"
 	"hither/deploy"
-	"hither/deploy/fleet"
 	"hither/edge/cert"
 	"hither/edge/compress"
 	"hither/edge/listen"
@@ -61,11 +61,14 @@ func orNever[T int | time.Duration](v T) T {
 func Check(n *deploy.Network) (found []deploy.Finding) {
 	wrong := func(path, msg string) { found = append(found, deploy.Finding{Path: path, Msg: msg}) }
 	for i := range n.Origins {
-		if o := &n.Origins[i]; o.Pool.Protocol != "h2" {
-			wrong(fmt.Sprintf("origins[%d].pool.protocol", i), "this version speaks h2 with origins and nothing else")
+		// What the pool refuses when an edge starts is found here, by asking it.
+		c := poolConfig(&n.Origins[i])
+		c.TLS = new(tls.Config)
+		for _, a := range n.Origins[i].Gateway.Addresses {
+			c.Addresses = append(c.Addresses, a.String())
 		}
-		if n.Origins[i].Shield != "" {
-			wrong(fmt.Sprintf("origins[%d].shield", i), "this version has no origin shield; leave it out")
+		if _, err := pool.New(c); err != nil {
+			wrong(fmt.Sprintf("origins[%d].pool", i), strings.ReplaceAll(err.Error(), "\n", "; "))
 		}
 	}
 	for i := range n.Sites {
@@ -83,17 +86,19 @@ func Check(n *deploy.Network) (found []deploy.Finding) {
 	return found
 }
 
-// poolConfig is how this node reaches an origin.
-func poolConfig(node string, o *deploy.Origin, id *fleet.Identity) pool.Config {
-	c := pool.Config{
-		Origin: o.Name, Node: node, TLS: id.ClientTLS(fleet.RoleOrigin, o.Name), Protocol: o.Pool.Protocol,
-		Connections: o.Pool.Connections, MaxAge: orNever(time.Duration(o.Pool.MaxAge)), MaxWaiting: orNever(o.Limits.Waiting),
+// poolConfig is how this node reaches an origin's gateways, but for what is each one's own.
+func (n *Node) poolConfig(o *deploy.Origin) pool.Config {
+	c := poolConfig(o)
+	c.Node, c.Now, c.Log = n.o.Name, n.o.Now, n.o.Log
+	return c
+}
+
+// poolConfig is what the network file says of that.
+func poolConfig(o *deploy.Origin) pool.Config {
+	return pool.Config{
+		Origin: o.Name, Protocol: o.Pool.Protocol, Connections: o.Pool.Connections, MaxAge: orNever(time.Duration(o.Pool.MaxAge)), Window: int64(o.Pool.Window),
 		Connect: time.Duration(o.Limits.Connect), FirstByte: time.Duration(o.Limits.FirstByte), BodyIdle: time.Duration(o.Limits.Idle),
 	}
-	for _, a := range o.Gateway.Addresses {
-		c.Addresses = append(c.Addresses, a.String())
-	}
-	return c
 }
 
 // policyName names a site's TLS policy: connections of one policy may be shared.
@@ -102,11 +107,11 @@ func policyName(s *deploy.Site) string {
 }
 
 // sitesOf is the proxy's table of the sites this PoP serves.
-func sitesOf(n *deploy.Network, pop *deploy.PoP, pools map[string]*pool.Pool) *proxy.Sites {
+func sitesOf(n *deploy.Network, pop *deploy.PoP, origins map[string]*origin) *proxy.Sites {
 	table := proxy.NewSites()
 	for _, s := range n.SitesOf(pop) {
 		site := &proxy.Site{
-			Name: s.Name, Origin: s.Origin, Transport: pools[s.Origin], Policy: policyName(s),
+			Name: s.Name, Origin: s.Origin, Transport: origins[s.Origin].up, Direct: origins[s.Origin].direct(), Policy: policyName(s),
 			EarlyData: s.EarlyData == "safe", MergeSchemes: s.Cache.MergeSchemes,
 			HonourRequests: s.Cache.RequestControl == "honour", Compress: compressOf(&s.Compress),
 			Reuse: cache.Policy{

@@ -63,7 +63,7 @@ func (n *Node) Explain(q Question) (Explanation, error) {
 		return Explanation{}, err
 	}
 	n.mu.Lock()
-	x := Explanation{Node: "edge-" + n.o.Name, PoP: n.o.Name, Revision: n.revision, Live: true}
+	x := Explanation{Node: "edge-" + n.o.Name, PoP: n.o.Name, Revision: n.o.Fleet.Number(n.revision), Live: true}
 	n.mu.Unlock()
 	x.At, x.Asked, x.Log = n.o.Now().UTC(), proxy.ExplainedAsked{Method: r.Method, Scheme: q.Scheme, Host: r.Host, Target: q.Target}, []proxy.ExplainedOutcome{}
 	refused := func(stage string, status int, reason, why string) (Explanation, error) {

@@ -25,9 +25,10 @@ type metrics struct {
 	handshakes  *prometheus.CounterVec   // proto, kind
 	rejected    *prometheus.CounterVec   // reason
 	probes      prometheus.Counter
+	inner       *prometheus.CounterVec // verdict
+	behind      prometheus.Counter
 	coded       *prometheus.CounterVec // coding
-	revision    prometheus.Gauge
-	expiry      *prometheus.GaugeVec // name
+	expiry      *prometheus.GaugeVec   // name
 }
 
 // newMetrics registers an edge's metrics by the names of the README.
@@ -55,25 +56,32 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		probes: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "hither_edge_probes_total", Help: "Requests about the node itself (OPTIONS with Max-Forwards: 0), which are in no other count and no log.",
 		}),
+		behind: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "hither_edge_behind_total", Help: "Requests of other PoPs refused because this one had not come as far in the journal of purges.",
+		}),
+		inner: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "hither_edge_inner_total", Help: "Requests of other PoPs, whose shield this one is; they are in the other counts too.",
+		}, []string{"verdict"}),
 		coded: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "hither_edge_coded_total", Help: "Responses sent in a content coding that this edge made.",
 		}, []string{"coding"}),
-		revision: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "hither_fleet_revision", Help: "The revision of the network file in use.",
-		}),
 		expiry: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "hither_cert_expiry_seconds", Help: "When the certificate of a name expires, in seconds since 1970.",
 		}, []string{"name"}),
 	}
-	r.MustRegister(m.requests, m.firstByte, m.bytes, m.connections, m.handshakes, m.rejected, m.probes, m.coded, m.revision, m.expiry)
+	r.MustRegister(m.requests, m.firstByte, m.bytes, m.connections, m.handshakes, m.rejected, m.probes, m.inner, m.behind, m.coded, m.expiry)
 	for _, c := range cache.Codings() {
 		m.coded.WithLabelValues(c.String())
 	}
 	for _, reason := range listen.Reasons {
 		m.rejected.WithLabelValues(string(reason))
 	}
+	m.rejected.WithLabelValues(rejectedRevoked)
 	return m
 }
+
+// rejectedRevoked is the reason of a request over a connection of another PoP that was revoked since it began.
+const rejectedRevoked = "revoked"
 
 // hooks lets a front count into m.
 func (m *metrics) hooks() listen.Hooks {
@@ -89,6 +97,9 @@ func (m *metrics) count(x *proxy.Exchange) {
 	m.requests.WithLabelValues(x.Site, x.Proto, x.Verdict.String(), strconv.Itoa(x.Status)).Inc()
 	if x.FirstByte > 0 { // else the client left before there was one
 		m.firstByte.WithLabelValues(x.Verdict.String()).Observe(x.FirstByte.Seconds())
+	}
+	if x.Inner {
+		m.inner.WithLabelValues(x.Verdict.String()).Inc()
 	}
 	if x.Coding != cache.Identity {
 		m.coded.WithLabelValues(x.Coding.String()).Inc()

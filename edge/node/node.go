@@ -7,11 +7,15 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"hither/cache"
 	"hither/deploy"
@@ -21,7 +25,7 @@ import (
 	"hither/edge/cert"
 	"hither/edge/listen"
 	"hither/edge/proxy"
-	"hither/origin/pool"
+	"hither/origin/upstream"
 )
 
 // Options say which PoP a node is and what it is given.
@@ -33,8 +37,12 @@ type Options struct {
 	Version   string          // of the program, for the status
 	Log       *slog.Logger    // required
 	AccessLog *accesslog.Log  // optional; its owner closes it
+	// Fleet is what the process knows of the fleet, to be shown. Nil: files are counted, and there is no hub.
+	Fleet *ops.Fleet
 	// Ready is called once, when clients are answered. Optional.
 	Ready func()
+	// Goes is called once, when the node begins to drain, and must not wait for anything. Optional.
+	Goes func()
 	// Now is the clock of cache and tickets. Default time.Now.
 	Now func() time.Time
 }
@@ -48,22 +56,34 @@ type Node struct {
 	metrics *ops.Metrics
 	count   *metrics
 	tally   tally
+	ways    ways // to clients
 	admin   *ops.Admin
 	page    *ops.Page
 	store   cache.Store
+	kept    bool      // something was on disk at the start
+	began   time.Time // by the process's clock
+	orders  orderLog
 	cache   *cache.Cache
 	proxy   *proxy.Proxy
 	names   *cert.Names
 	front   *listen.Front
+	inner   *listen.Front // for other PoPs; nil where the PoP is no shield
 	drain   chan struct{} // closed when an operator says drain
+	warming chan struct{} // one for each request of Warm
+	leaving atomic.Bool   // it drains; as life has it, for the request path
+
+	told     chan struct{} // closed when an operator says that no client is sent here any more
+	toldOnce sync.Once
+
+	journal atomic.Pointer[journalOf] // nil: the node has no part in one
 
 	mu       sync.Mutex // guards what follows, and serialises Reload
 	network  *deploy.Network
-	revision int // counted since the process began: there is no hub that numbers files
+	revision int // files taken since the process began; the fleet's number is in o.Fleet
 	refused  string
 	later    []string // settings changed in the file that need a new start
 	pairs    cert.Pairs
-	pools    map[string]*pool.Pool
+	origins  map[string]*origin
 }
 
 // New assembles the node and binds its sockets. What cannot be had is one clear error,
@@ -76,7 +96,10 @@ func New(o Options) (_ *Node, err error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	n := &Node{o: o, edge: o.Network.EdgeOf(o.Name), drain: make(chan struct{}), network: o.Network, revision: 1}
+	n := &Node{
+		o: o, edge: o.Network.EdgeOf(o.Name), drain: make(chan struct{}), told: make(chan struct{}), warming: make(chan struct{}, warmAtOnce),
+		network: o.Network, revision: 1, began: time.Now(),
+	}
 	defer func() {
 		if err != nil {
 			n.close()
@@ -92,8 +115,7 @@ func New(o Options) (_ *Node, err error) {
 	// Where nothing is stored, fills have what a Config gives them.
 	memory := int64(n.edge.Cache.Memory)
 	n.cache = cache.New(cache.Config{Store: n.store, Filling: memory + (memory+6)/7, Loose: memory / 4, Now: o.Now, Epoch: epoch})
-	n.pools, err = n.makePools(o.Network, nil)
-	if err != nil {
+	if n.origins, err = n.makeOrigins(o.Network, nil); err != nil {
 		return nil, err
 	}
 	table, err := n.table(o.Network)
@@ -108,11 +130,11 @@ func New(o Options) (_ *Node, err error) {
 	watchCache(n.metrics, n.cache, n.store)
 	watchEncoding(n.metrics, n.proxy)
 	watchTickets(n.metrics, tickets)
-	n.metrics.MustRegister(poolCollector{n})
+	n.metrics.MustRegister(originCollector{n})
 	if o.AccessLog != nil {
 		watchLog(n.metrics, o.AccessLog)
 	}
-	n.count.revision.Set(1)
+	o.Fleet.Watch(n.metrics)
 	n.expiries()
 	return n, n.operate(pop)
 }
@@ -120,18 +142,23 @@ func New(o Options) (_ *Node, err error) {
 // listen binds the sockets in front of the request path.
 func (n *Node) listen(pop *deploy.PoP) error {
 	https := addresses(pop, n.edge.Listen.HTTPS)
+	hooks := n.tally.hooks(n.count)
+	hooks.RTT = n.ways.heard
 	n.proxy = proxy.New(proxy.Config{
-		Node: n.o.Name, CDN: n.o.Network.CDNID, Cache: n.cache, Sites: sitesOf(n.o.Network, pop, n.pools), AltSvc: altSvc(n.edge.Listen.Public),
+		Node: n.o.Name, CDN: n.o.Network.CDNID, Cache: n.cache, Sites: sitesOf(n.o.Network, pop, n.origins), AltSvc: altSvc(n.edge.Listen.Public),
 		Port: n.edge.Listen.Public, Trusted: n.edge.Trusted, Now: n.o.Now, End: n.ended,
-		Draining: func() bool { return n.life.State() >= ops.Draining },
+		Draining: n.leaving.Load, Background: upstream.Background,
 	})
 	front, err := listen.Listen(listen.Config{
 		HTTPS: https, QUIC: https, HTTP: addresses(pop, n.edge.Listen.HTTP),
 		Handler: n.tally.around(n.proxy), Plain: n.tally.around(redirect{n.proxy}), TLS: n.names.Config,
-		Limits: limits(n.edge.Limits), Logger: n.o.Log, Hooks: n.tally.hooks(n.count),
+		ProxyProtocol: n.edge.Listen.ProxyProtocol, Limits: limits(n.edge.Limits), Logger: n.o.Log, Hooks: hooks,
 	})
 	n.front = front
-	return err
+	if err != nil {
+		return err
+	}
+	return n.listenInner(pop)
 }
 
 // operate opens what the operator uses.
@@ -140,7 +167,9 @@ func (n *Node) operate(pop *deploy.PoP) (err error) {
 	admin.Handle("GET /v1/status", n.statusCall)
 	admin.Handle("POST /v1/drain", n.drainCall)
 	admin.Handle("POST /v1/explain/request", n.explainCall)
+	admin.Handle("GET /v1/explain/origin", n.explainOriginCall)
 	admin.Handle("POST /v1/purge", n.purgeCall)
+	admin.Handle("POST /v1/warm", n.warmCall)
 	if err := admin.Open(n.o.State); err != nil {
 		return err
 	}
@@ -157,6 +186,7 @@ func (n *Node) operate(pop *deploy.PoP) (err error) {
 func (n *Node) ended(x *proxy.Exchange) {
 	if x.Self {
 		n.count.probes.Inc()
+		n.tally.probed()
 		return
 	}
 	n.count.count(x)
@@ -170,37 +200,16 @@ func (n *Node) ended(x *proxy.Exchange) {
 // them: what is stored, and stale answers, need no origin.
 const warmTime = 3 * time.Second
 
-// notice is how long DNS servers take to hear that the node drains: each probes it once an interval, at most a tenth of
-// it later. 0 where no name is steered to this PoP.
-func (n *Node) notice() time.Duration {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	steered := make(map[string]bool)
-	for i := range n.network.Zones {
-		for _, s := range n.network.Zones[i].Steered {
-			steered[s.Site] = true
-		}
-	}
-	named := slices.ContainsFunc(n.network.SitesOf(n.network.PoP(n.o.Name)), func(s *deploy.Site) bool { return steered[s.Name] })
-	if len(n.network.DNS.Servers) == 0 || !named {
-		return 0
-	}
-	p := n.network.DNS.Probe
-	return time.Duration(p.Interval)*11/10 + time.Duration(p.Timeout)
-}
-
 // Run serves until ctx ends or an operator says drain, and then drains: first it says so to whoever asks about the node, and goes on
-// as before until every DNS server must have heard; then it sends its clients away. When ctx ends by itself, and not by
-// a signal, the whole network ends, and nobody is waited for.
+// as before until no client can be sent here any more; then it sends its clients away.
 func (n *Node) Run(ctx context.Context) error {
-	served := make(chan error, 1)
-	go func() { served <- n.front.Serve() }()
+	served := n.serve()
 	meter, stopMeter := context.WithCancel(context.Background())
 	defer stopMeter()
 	go n.tally.meter(meter)
 	n.warm(ctx)
 	n.life.Advance(ops.Ready)
-	n.o.Log.Info("ready", "https", n.front.HTTPS(), "http", n.front.HTTP(), "quic", n.front.QUIC())
+	n.o.Log.Info("ready", "https", n.front.HTTPS(), "http", n.front.HTTP(), "quic", n.front.QUIC(), "inner", n.innerAddresses())
 	if n.o.Ready != nil {
 		n.o.Ready()
 	}
@@ -208,43 +217,31 @@ func (n *Node) Run(ctx context.Context) error {
 	var notice time.Duration
 	select {
 	case <-ctx.Done():
-		if !errors.Is(context.Cause(ctx), context.Canceled) {
-			notice = n.notice()
-		}
+		notice = n.farewell(ctx)
 	case <-n.drain:
 		notice = n.notice()
 	case err = <-served:
 		n.o.Log.Error("serving ended", "error", err)
 	}
-	n.life.Advance(ops.Draining)
-	n.o.Log.Info("draining", "at_most", n.edge.Limits.Drain.String(), "requests", n.front.Active())
-	left, cancel := context.WithTimeout(context.Background(), max(time.Duration(n.edge.Limits.Drain), time.Second))
-	defer cancel()
-	heard, stop := context.WithTimeout(left, notice)
-	defer stop()
-	<-heard.Done()
-	err = errors.Join(err, n.front.Drain(left))
+	err = errors.Join(err, n.takeLeave(ctx, notice))
 	n.close()
 	n.life.Advance(ops.Down)
 	n.o.Log.Info("down")
 	return err
 }
 
-// warm opens the pools' connections.
+// warm opens the connections to the origins.
 func (n *Node) warm(ctx context.Context) {
 	n.life.Expect("connections to the origins")
 	ctx, cancel := context.WithTimeout(ctx, warmTime)
 	defer cancel()
 	n.mu.Lock()
-	pools := make([]*pool.Pool, 0, len(n.pools))
-	for _, p := range n.pools {
-		pools = append(pools, p)
-	}
+	origins := slices.Collect(maps.Values(n.origins))
 	n.mu.Unlock()
 	var wg sync.WaitGroup
-	for _, p := range pools {
+	for _, x := range origins {
 		wg.Go(func() {
-			if err := p.Warm(ctx); err != nil {
+			if err := x.warm(ctx); err != nil {
 				n.o.Log.Warn("an origin does not answer; serving what is stored", "error", err)
 			}
 		})
@@ -256,15 +253,15 @@ func (n *Node) warm(ctx context.Context) {
 func (n *Node) close() {
 	soon, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	if n.front != nil {
-		n.front.Close()
+	for _, f := range n.fronts() {
+		f.Close()
 	}
 	if n.proxy != nil {
 		n.proxy.Close()
 	}
 	n.mu.Lock()
-	for _, p := range n.pools {
-		p.Close()
+	for _, x := range n.origins {
+		x.close()
 	}
 	n.mu.Unlock()
 	if n.page != nil {
@@ -275,6 +272,12 @@ func (n *Node) close() {
 	}
 	n.closeStore()
 }
+
+// Admin is where the node answers its operator.
+func (n *Node) Admin() *ops.Admin { return n.admin }
+
+// Metrics takes what else the node's page of metrics is to show.
+func (n *Node) Metrics() prometheus.Registerer { return n.metrics }
 
 // certsFolder is where a node's certificates lie.
 func (n *Node) certsFolder() string { return filepath.Join(n.o.State, "certs") }

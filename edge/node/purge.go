@@ -1,6 +1,7 @@
 package node
 
 import (
+	"encoding/json"
 	"errors"
 	"net/http"
 	"slices"
@@ -19,24 +20,37 @@ type PurgeCall struct {
 
 // A Purge is the document "purge": what became of a purge at each PoP.
 type Purge struct {
-	// ID is the number that the fleet gives a purge; 0 as long as an operator tells the edges one by one.
-	ID int64 `json:"id"`
+	// ID is the number that the fleet gives a purge; 0, which is absent, where an operator tells the edges one by one.
+	ID int64 `json:"id,omitzero"`
 	PurgeCall
 	PoPs     []PoPPurge `json:"pops"`
-	Complete bool       `json:"complete"` // every PoP has done it
-	P50      float64    `json:"p50_ms"`   // over the PoPs that have done it; 0 where none has
-	P99      float64    `json:"p99_ms"`
+	Complete bool       `json:"complete"`        // every PoP has done it
+	P50      float64    `json:"p50_ms,omitzero"` // over the PoPs that took time to do it; 0 where none has
+	P99      float64    `json:"p99_ms,omitzero"`
 }
 
-// A PoPPurge is what became of it at one.
+// A PoPPurge is what became of it at one. Where it is not done there are no numbers in the document.
 type PoPPurge struct {
 	PoP      string  `json:"pop"`
-	State    string  `json:"state"` // done; away: nobody answers there; failed. Pending is the fleet's
-	MS       float64 `json:"ms"`
-	Objects  int     `json:"objects"`  // responses found stored, each variant one
-	Fills    int     `json:"fills"`    // requests to an origin under way whose responses are not stored
-	Sequence uint64  `json:"sequence"` // of this edge's purges since it began
+	State    string  `json:"state"`             // done; away: nobody answers there; failed. Pending is the fleet's
+	MS       float64 `json:"ms,omitzero"`       // 0 where there was nothing to do
+	Objects  int     `json:"objects"`           // responses found stored, each variant one
+	Fills    int     `json:"fills"`             // requests to an origin under way whose responses are not stored
+	Sequence uint64  `json:"sequence,omitzero"` // of this edge's purges since it began
 	Error    string  `json:"error,omitempty"`
+}
+
+// MarshalJSON leaves out what was not counted.
+func (p PoPPurge) MarshalJSON() ([]byte, error) {
+	type plain PoPPurge
+	if p.State == "done" {
+		return json.Marshal(plain(p))
+	}
+	return json.Marshal(struct {
+		PoP   string `json:"pop"`
+		State string `json:"state"`
+		Error string `json:"error,omitempty"`
+	}{p.PoP, p.State, p.Error})
 }
 
 // purgeCall answers POST /v1/purge, whose content is a PurgeCall.
@@ -59,18 +73,25 @@ func (n *Node) purgeCall(r *http.Request) (string, any, error) {
 // Purge forgets what the call names. When it returns no request that begins is answered with it. The error is about the call, or
 // a proxy.UnknownHostError.
 func (n *Node) Purge(call PurgeCall) (PoPPurge, error) {
+	x, err := n.forget(call)
+	if err == nil {
+		n.o.Log.Info("purged", "kind", call.Kind, "value", call.Value, "soft", call.Soft, "objects", x.Objects, "fills", x.Fills, "ms", x.MS)
+	}
+	return x, err
+}
+
+// forget is Purge without a line in the log.
+func (n *Node) forget(call PurgeCall) (PoPPurge, error) {
 	began := time.Now() // and not the cache's clock: this is how long an operator waits
 	p, err := n.proxy.PurgeOf(call.Kind, call.Value, call.Soft)
 	if err != nil {
 		return PoPPurge{}, err
 	}
 	done := n.cache.Purge(p)
-	x := PoPPurge{
+	return PoPPurge{
 		PoP: n.o.Name, State: "done", MS: float64(time.Since(began)) / float64(time.Millisecond),
 		Objects: done.Objects, Fills: done.Fills, Sequence: done.Sequence,
-	}
-	n.o.Log.Info("purged", "kind", call.Kind, "value", call.Value, "soft", call.Soft, "objects", x.Objects, "fills", x.Fills, "ms", x.MS)
-	return x, nil
+	}, nil
 }
 
 // Join makes the document of what the PoPs say.
@@ -78,10 +99,9 @@ func Join(call PurgeCall, pops []PoPPurge) Purge {
 	p := Purge{PurgeCall: call, PoPs: pops, Complete: len(pops) > 0}
 	var times []float64
 	for _, x := range pops {
-		if x.State == "done" {
+		p.Complete = p.Complete && x.State == "done"
+		if x.State == "done" && x.MS > 0 { // one that does not serve the site had nothing to do
 			times = append(times, x.MS)
-		} else {
-			p.Complete = false
 		}
 	}
 	slices.Sort(times)

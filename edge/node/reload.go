@@ -9,7 +9,6 @@ import (
 	"hither/deploy"
 	"hither/edge/cert"
 	"hither/edge/listen"
-	"hither/origin/pool"
 )
 
 // Reload takes a new network file while serving: sites, certificates and origins change
@@ -23,27 +22,25 @@ func (n *Node) Reload(network *deploy.Network) error {
 	if pop == nil {
 		return fmt.Errorf("node: the new network file has no PoP %q; it keeps running on the old one", n.o.Name)
 	}
-	pools, err := n.makePools(network, n.pools)
+	table, err := n.table(network)
 	if err != nil {
 		return err
 	}
-	table, err := n.table(network)
+	origins, err := n.makeOrigins(network, n.origins)
 	if err != nil {
-		closeOthers(pools, n.pools)
 		return err
 	}
 	n.names.Swap(table)
-	n.proxy.SetSites(sitesOf(network, pop, pools))
-	n.retire(n.pools, pools)
+	n.proxy.SetSites(sitesOf(network, pop, origins))
+	n.retire(n.origins, origins)
 	n.later = restartNeeded(n.edge, network.EdgeOf(n.o.Name), n.o.Network.PoP(n.o.Name), pop)
 	if network.CDNID != n.o.Network.CDNID {
 		n.later = append(n.later, "cdn_id")
 	}
-	n.network, n.refused, n.pools = network, "", pools
+	n.network, n.refused, n.origins = network, "", origins
 	n.revision++
-	n.count.revision.Set(float64(n.revision))
 	n.expiries()
-	n.o.Log.Info("network file taken", "revision", n.revision, "at_next_start", n.later)
+	n.o.Log.Info("network file taken", "at_next_start", n.later)
 	return nil
 }
 
@@ -54,54 +51,60 @@ func (n *Node) Refuse(why error) {
 	n.refused = why.Error()
 }
 
-// makePools makes a pool for each origin that the PoP's sites use, and keeps those of
-// old whose origin is unchanged. On an error the new ones are closed.
-func (n *Node) makePools(network *deploy.Network, old map[string]*pool.Pool) (map[string]*pool.Pool, error) {
-	pools := make(map[string]*pool.Pool)
-	for _, s := range network.SitesOf(network.PoP(n.o.Name)) {
-		if pools[s.Origin] != nil {
+// makeOrigins makes the way to each origin that the PoP's sites use. Of old, those stay whose connections serve for the new
+// file too, with its gateways and limits. On an error nothing has changed.
+func (n *Node) makeOrigins(network *deploy.Network, old map[string]*origin) (_ map[string]*origin, err error) {
+	next := make(map[string]*origin)
+	var undo []func()
+	defer func() {
+		if err == nil {
+			return
+		}
+		for name, x := range next {
+			if old[name] != x {
+				x.close()
+			}
+		}
+		for _, back := range undo {
+			back()
+		}
+	}()
+	pop := network.PoP(n.o.Name)
+	for _, s := range network.SitesOf(pop) {
+		if next[s.Origin] != nil {
 			continue
 		}
 		o := network.Origin(s.Origin)
-		if p := old[s.Origin]; p != nil && sameOrigin(o, n.network.Origin(s.Origin)) {
-			pools[s.Origin] = p
+		list := gatewaysOf(network, pop, o)
+		if x := old[s.Origin]; x != nil && x.serves(o, n.poolConfig(o)) {
+			back, err := x.change(o, list)
+			if err != nil {
+				return nil, err
+			}
+			next[s.Origin], undo = x, append(undo, back)
 			continue
 		}
-		c := poolConfig(n.o.Name, o, n.o.Identity)
-		c.Log, c.Now = n.o.Log, n.o.Now
-		p, err := pool.New(c)
+		x, err := newOrigin(o, list, n.poolConfig(o), n.o.Identity, n.lastTime())
 		if err != nil {
-			closeOthers(pools, old)
 			return nil, err
 		}
-		p.Start(context.Background())
-		pools[s.Origin] = p
+		x.journal = &n.journal
+		next[s.Origin] = x
 	}
-	return pools, nil
+	return next, nil
 }
 
-// sameOrigin reports whether a pool made for one serves for the other.
-func sameOrigin(a, b *deploy.Origin) bool {
-	return b != nil && reflect.DeepEqual(a.Gateway.Addresses, b.Gateway.Addresses) && a.Pool == b.Pool && a.Limits == b.Limits
-}
+// lastTime is how long what is no longer used may finish its requests.
+func (n *Node) lastTime() time.Duration { return max(time.Duration(n.edge.Limits.Drain), time.Second) }
 
-// closeOthers closes the pools that are not among keep.
-func closeOthers(pools, keep map[string]*pool.Pool) {
-	for name, p := range pools {
-		if keep[name] != p {
-			p.Close()
-		}
-	}
-}
-
-// retire lets pools that are no longer used finish their requests.
-func (n *Node) retire(old, next map[string]*pool.Pool) {
-	for name, p := range old {
-		if next[name] != p {
+// retire lets origins that are no longer used finish their requests.
+func (n *Node) retire(old, next map[string]*origin) {
+	for name, x := range old {
+		if next[name] != x {
 			go func() {
-				ctx, cancel := context.WithTimeout(context.Background(), max(time.Duration(n.edge.Limits.Drain), time.Second))
+				ctx, cancel := context.WithTimeout(context.Background(), n.lastTime())
 				defer cancel()
-				p.Drain(ctx)
+				x.retire(ctx)
 			}()
 		}
 	}

@@ -2,12 +2,11 @@ package node
 
 import (
 	"crypto/tls"
+	"fmt"
 	"net/http"
 	"os"
 	"slices"
 	"strings"
-
-	"github.com/prometheus/client_golang/prometheus"
 
 	"hither/deploy/ops"
 	"hither/edge/proxy"
@@ -27,7 +26,7 @@ func (n *Node) Status() ops.Status {
 		Node: "edge-" + n.o.Name, Role: "edge", PoP: n.o.Name, PID: os.Getpid(), Version: n.o.Version, State: n.life.State(),
 		Revision: n.revision, Load: n.tally.load(pop.Capacity.Requests, pop.Capacity.Streams),
 		RequestsTotal: n.tally.requests.Load(), HitsTotal: n.tally.hits.Load(), BytesTotal: n.tally.bytes.Load(),
-		Connections: map[string]int64{}, FirstByte: n.tally.quantiles(), Problems: []string{},
+		Connections: map[string]int64{}, FirstByte: n.tally.quantiles(), ShieldOf: shieldOf(n.network, n.o.Name), Problems: []string{},
 	}
 	for i, proto := range []string{"h1", "h2", "h3"} {
 		s.Connections[proto] = n.tally.connections[i+1].Load()
@@ -39,13 +38,18 @@ func (n *Node) Status() ops.Status {
 	if len(n.later) > 0 {
 		s.Problems = append(s.Problems, "changed in the network file, in effect at the next start: "+strings.Join(n.later, ", "))
 	}
-	for name, p := range n.pools {
-		st := p.Status()
+	for name, x := range n.origins {
+		st := x.status()
 		s.Origins = append(s.Origins, ops.OriginStatus{
 			Origin: name, Connections: st.Connections, HandshakesTotal: st.HandshakesTotal, RequestsTotal: st.RequestsTotal, Up: st.Up,
 		})
 		if !st.Up {
 			s.Problems = append(s.Problems, "origin "+name+" is down: "+st.Problem)
+			continue
+		}
+		s.Problems = append(s.Problems, x.down()...)
+		if l := x.up.Status().Limit; l != nil && l.In >= l.Limit {
+			s.Problems = append(s.Problems, fmt.Sprintf("origin %s has all the %d requests that it may have at once; %d of at most %d wait (hither explain origin)", name, l.Limit, l.Waiting, l.WaitingMost))
 		}
 	}
 	if _, d := tiers(n.store); d != nil && d.Off() != nil {
@@ -57,7 +61,9 @@ func (n *Node) Status() ops.Status {
 		days := int(c.Leaf.NotAfter.Sub(now).Hours() / 24)
 		s.Certificates = append(s.Certificates, ops.CertificateStatus{Name: name, Issuer: issuer, DaysLeft: days})
 	})
-	return ops.Status{Network: n.network.Name, Revision: n.revision, Nodes: []ops.NodeStatus{s}}
+	all := ops.Status{Network: n.network.Name, Revision: n.revision, Nodes: []ops.NodeStatus{s}}
+	n.o.Fleet.Show(&all)
+	return all
 }
 
 func firstLine(s string) string {
@@ -90,44 +96,3 @@ func (n *Node) expiries() {
 }
 
 func (n *Node) statusCall(*http.Request) (string, any, error) { return "status", n.Status(), nil }
-
-// drainCall begins the drain that SIGTERM begins; the process ends after it.
-func (n *Node) drainCall(*http.Request) (string, any, error) {
-	if n.life.Advance(ops.Draining) {
-		close(n.drain)
-	}
-	return "status", n.Status(), nil
-}
-
-// poolCollector tells what the pools count, which come and go with the network file.
-type poolCollector struct{ n *Node }
-
-var (
-	poolConnections = prometheus.NewDesc("hither_pool_connections", "Connections to an origin.", []string{"origin", "state"}, nil)
-	poolHandshakes  = prometheus.NewDesc("hither_pool_handshakes_total", "TLS handshakes completed with an origin.", []string{"origin"}, nil)
-	poolRequests    = prometheus.NewDesc("hither_pool_requests_total", "Requests sent to an origin.", []string{"origin"}, nil)
-	poolRetries     = prometheus.NewDesc("hither_pool_retries_total", "Requests sent again, which the origin had certainly not seen.", []string{"origin", "reason"}, nil)
-)
-
-func (poolCollector) Describe(ch chan<- *prometheus.Desc) {
-	ch <- poolConnections
-	ch <- poolHandshakes
-	ch <- poolRequests
-	ch <- poolRetries
-}
-
-func (c poolCollector) Collect(ch chan<- prometheus.Metric) {
-	c.n.mu.Lock()
-	defer c.n.mu.Unlock()
-	for origin, p := range c.n.pools {
-		s := p.Status()
-		for state, v := range map[string]int{"open": s.Connections, "dialing": s.Dialing, "draining": s.Draining} {
-			ch <- prometheus.MustNewConstMetric(poolConnections, prometheus.GaugeValue, float64(v), origin, state)
-		}
-		ch <- prometheus.MustNewConstMetric(poolHandshakes, prometheus.CounterValue, float64(s.HandshakesTotal), origin)
-		ch <- prometheus.MustNewConstMetric(poolRequests, prometheus.CounterValue, float64(s.RequestsTotal), origin)
-		for reason, v := range s.RetriesTotal {
-			ch <- prometheus.MustNewConstMetric(poolRetries, prometheus.CounterValue, float64(v), origin, reason)
-		}
-	}
-}

@@ -36,6 +36,7 @@ func (n *Node) newStore() (s cache.Store, epoch uint64, err error) {
 		m.Close()
 		return nil, 0, err
 	}
+	n.kept = d.Stats().Objects > 0
 	return store.NewTiered(m, d, n.o.Now), d.Run() << 40, nil
 }
 

@@ -17,7 +17,9 @@ import (
 // A tally is what the status says in numbers. The zero tally has counted nothing.
 type tally struct {
 	requests, hits, bytes atomic.Int64
+	errors                atomic.Int64    // of what failed
 	connections           [4]atomic.Int64 // by the digit of h1, h2, h3
+	accepted              atomic.Int64    // connections since the start, but for those that probed the node
 	open                  atomic.Int64    // requests under way
 
 	recent [1024]atomic.Int64 // first-byte times of the last requests, in nanoseconds + 1
@@ -41,6 +43,9 @@ func (t *tally) hooks(m *metrics) listen.Hooks {
 	counted := h.Connections
 	h.Connections = func(p listen.Proto, delta int) {
 		t.connections[p[1]-'0'].Add(int64(delta))
+		if delta > 0 {
+			t.accepted.Add(int64(delta))
+		}
 		counted(p, delta)
 	}
 	return h
@@ -50,6 +55,9 @@ func (t *tally) count(x *proxy.Exchange) {
 	t.requests.Add(1)
 	if x.Verdict == cache.Hit {
 		t.hits.Add(1)
+	}
+	if failed(x) {
+		t.errors.Add(1)
 	}
 	t.bytes.Add(x.BytesOut)
 	if x.FirstByte == 0 { // the client left before there was one
@@ -114,4 +122,10 @@ func (t *tally) load(requests, streams int) float64 {
 		load = max(load, math.Float64frombits(t.streams.Load())/float64(streams))
 	}
 	return load
+}
+
+// probed takes back that a connection came: it was no client's. Each probe has one of its own; one that has not is worth no more.
+func (t *tally) probed() {
+	for n := t.accepted.Load(); n > 0 && !t.accepted.CompareAndSwap(n, n-1); n = t.accepted.Load() {
+	}
 }

@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"crypto/tls"
-	"fmt"
 	"net/netip"
 	"reflect"
 	"time"
@@ -18,13 +17,17 @@ func (g *Gateway) frontConfig(o *deploy.Origin) listen.Config {
 	overTCP, overQUIC := g.frontTLS(false), g.frontTLS(true)
 	at := bindAddresses(o)
 	return listen.Config{
-		HTTPS: at, QUIC: at, Handler: g, Logger: g.o.Log,
+		HTTPS: at, QUIC: at, Handler: g.o.Identity.Guard(g, g.gone), Logger: g.o.Log, Control: farSocket(g.o.Log, congestion),
+		// No name leads here, as to an edge: a connection that was still taken would be sent away after its first answer, and
+		// edges would make one after the other, instead of turning to another gateway.
+		Promise: -1,
 		TLS: func(_ *tls.ClientHelloInfo, quic bool) (*tls.Config, error) {
 			if quic {
 				return overQUIC, nil
 			}
 			return overTCP, nil
 		},
+		ProxyProtocol: o.Gateway.ProxyProtocol,
 		// The peers are our own edges, which open few connections and many streams.
 		Limits: listen.Limits{
 			HeaderBytes: 256 << 10, HeaderFields: 1024, URLBytes: 64 << 10, Streams: 1000, Idle: 10 * time.Minute,
@@ -49,18 +52,6 @@ func bindAddresses(o *deploy.Origin) []netip.AddrPort {
 		out = append(out, netip.AddrPortFrom(addr, a.Port))
 	}
 	return out
-}
-
-// Check finds what a network asks of its gateways that this version cannot do.
-func Check(n *deploy.Network) (found []deploy.Finding) {
-	for i := range n.Origins {
-		if app := &n.Origins[i].App; app.Static == nil && len(app.Instances) == 0 {
-			found = append(found, deploy.Finding{
-				Path: fmt.Sprintf("origins[%d].app.discover", i), Msg: "this version looks no servers up; list them under `instances`",
-			})
-		}
-	}
-	return found
 }
 
 // restartNeeded names the settings that differ and take a new start.

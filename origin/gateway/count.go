@@ -16,7 +16,6 @@ type counters struct {
 	broken   prometheus.Counter
 	bytes    prometheus.Counter
 	rejected *prometheus.CounterVec // reason
-	revision prometheus.Gauge
 
 	served, sent atomic.Int64
 	connections  [4]atomic.Int64 // by the digit of h1, h2, h3
@@ -36,15 +35,15 @@ func (c *counters) register(r prometheus.Registerer) {
 	c.rejected = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "hither_origin_rejected_total", Help: "Connections, datagrams and requests refused before the application.",
 	}, []string{"reason"})
-	c.revision = prometheus.NewGauge(prometheus.GaugeOpts{
-		Name: "hither_fleet_revision", Help: "The revision of the network file in use.",
-	})
-	r.MustRegister(c.requests, c.broken, c.bytes, c.rejected, c.revision)
-	c.revision.Set(1)
+	r.MustRegister(c.requests, c.broken, c.bytes, c.rejected)
 	for _, reason := range listen.Reasons {
 		c.rejected.WithLabelValues(string(reason))
 	}
+	c.rejected.WithLabelValues(rejectedRevoked)
 }
+
+// rejectedRevoked is the reason of a request over a connection whose peer was revoked since it began.
+const rejectedRevoked = "revoked"
 
 // hooks lets a front count.
 func (c *counters) hooks() listen.Hooks {
@@ -70,7 +69,12 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		g.count.bytes.Add(float64(c.bytes))
 		g.count.requests.WithLabelValues(strconv.Itoa(c.status)).Inc()
 	}()
-	g.app.Load().ServeHTTP(c, r)
+	a := g.enter()
+	defer a.use.leave()
+	if a.announces {
+		r = g.announced(r)
+	}
+	a.ServeHTTP(c, r)
 	whole = true
 }
 

@@ -13,11 +13,11 @@ import (
 	"hither/deploy"
 )
 
-// staticApp is the app of a folder, with what it logs.
-func staticApp(t *testing.T, dir string) (*app, *bytes.Buffer) {
+// filesIn is the app of a folder, with what it logs.
+func filesIn(t *testing.T, dir string) (*files, *bytes.Buffer) {
 	t.Helper()
 	log := new(bytes.Buffer)
-	a, err := newStaticApp(&deploy.Static{Folder: dir}, time.Now, slog.New(slog.NewTextHandler(log, nil)))
+	a, err := newFiles(&deploy.Static{Folder: dir}, &Options{Now: time.Now, Log: slog.New(slog.NewTextHandler(log, nil))})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -30,7 +30,7 @@ func TestFolderThatVanishes(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "site")
 	put(t, dir, "a.txt", "one")
 	put(t, dir, "404.html", "lost")
-	a, log := staticApp(t, dir)
+	a, log := filesIn(t, dir)
 	if a.problem() != "" || ask(t, a, "GET", "/a.txt").StatusCode != 200 || ask(t, a, "GET", "/none").StatusCode != 404 {
 		t.Fatal("the folder is there, and not served")
 	}
@@ -71,7 +71,7 @@ func TestFolderThatIsSwitched(t *testing.T) {
 	if err := os.Symlink("1", link); err != nil {
 		t.Fatal(err)
 	}
-	a, _ := staticApp(t, link)
+	a, _ := filesIn(t, link)
 	first := ask(t, a, "GET", "/a.txt")
 	if text(t, first) != "one" {
 		t.Error("not the first release")

@@ -16,8 +16,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-
-	"github.com/quic-go/quic-go/http3"
+	"time"
 
 	"hither/deploy"
 	"hither/deploy/fleet"
@@ -29,12 +28,32 @@ import (
 type house struct {
 	dir     string
 	network *deploy.Network
+	log     *record // of its gateway
+}
+
+// A record is a log that a test reads.
+type record struct {
+	mu   sync.Mutex // guards what follows
+	text strings.Builder
+}
+
+func (r *record) Write(p []byte) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.text.Write(p)
+}
+
+// count is how often it has a text.
+func (r *record) count(text string) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return strings.Count(r.text.String(), text)
 }
 
 // newHouse makes the local network with what its origin serves: options of deploy.Local.
 func newHouse(t *testing.T, o deploy.LocalOptions) house {
 	t.Helper()
-	h := house{dir: t.TempDir(), network: network(t, o)}
+	h := house{dir: t.TempDir(), network: network(t, o), log: new(record)}
 	file, err := deploy.Local(o)
 	if err != nil {
 		t.Fatal(err)
@@ -57,7 +76,7 @@ func network(t *testing.T, o deploy.LocalOptions) *deploy.Network {
 		t.Fatal(err)
 	}
 	us := n.Origin("us")
-	us.Gateway.Bind = []netip.AddrPort{netip.MustParseAddrPort("127.31.9.1:0")}
+	us.Gateway.Bind = []netip.AddrPort{netip.MustParseAddrPort("127.64.9.1:0")}
 	us.Gateway.Metrics = netip.AddrPort{} // the page has no other way to say its port
 	return n
 }
@@ -79,7 +98,7 @@ func (h house) run(t *testing.T) (g *Gateway, stop func() error) {
 	ready := make(chan struct{})
 	g, err := New(Options{
 		Name: "us", State: h.state("origin-us"), Network: h.network, Identity: h.identity(t, "origin-us"),
-		Version: "test", Log: slog.New(slog.DiscardHandler), Ready: func() { close(ready) },
+		Version: "test", Log: slog.New(slog.NewTextHandler(h.log, nil)), Ready: func() { close(ready) },
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -102,10 +121,17 @@ func (h house) run(t *testing.T) (g *Gateway, stop func() error) {
 }
 
 // edge is the pool of the edge fra to g.
-func (h house) edge(t *testing.T, g *Gateway) *pool.Pool {
+func (h house) edge(t *testing.T, g *Gateway) *pool.Pool { return h.edgeOver(t, g, "h2") }
+
+// edgeOver is the same by a protocol.
+func (h house) edgeOver(t *testing.T, g *Gateway, protocol string) *pool.Pool {
 	t.Helper()
+	addr := g.front.HTTPS()[0].String()
+	if protocol == "h3" {
+		addr = g.front.QUIC()[0].String()
+	}
 	p, err := pool.New(pool.Config{
-		Origin: "us", Node: "fra", Addresses: []string{g.front.HTTPS()[0].String()},
+		Origin: "us", Node: "fra", Addresses: []string{addr}, Protocol: protocol,
 		TLS: h.identity(t, "edge-fra").ClientTLS("origin", "us"),
 	})
 	if err != nil {
@@ -130,19 +156,47 @@ func fetch(t *testing.T, rt http.RoundTripper, path string) (*http.Response, str
 	return res, body, err
 }
 
+// TestRevokedEdge has an edge revoked whose connections are there: none of its requests is answered any more.
+func TestRevokedEdge(t *testing.T) {
+	h := newHouse(t, deploy.LocalOptions{})
+	g, _ := h.run(t)
+	for proto, rt := range map[string]http.RoundTripper{"HTTP/2.0": h.edge(t, g), "HTTP/3.0": h.edgeOver(t, g, "h3")} {
+		if res, _, err := fetch(t, rt, "/"); err != nil || res.StatusCode != 200 {
+			t.Fatalf("%s: %v, %v", proto, res, err)
+		}
+		if err := g.o.Identity.SetRevoked(map[string]time.Time{"edge-fra": time.Now()}); err != nil {
+			t.Fatal(err)
+		}
+		if res, _, err := fetch(t, rt, "/"); err == nil && res.StatusCode != http.StatusServiceUnavailable {
+			t.Errorf("%s: answered with %d", proto, res.StatusCode)
+		}
+		if err := g.o.Identity.SetRevoked(nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// Over HTTP/3 the pool may have seen the end of its connection first.
+	if n := rejected(t, g, rejectedRevoked); n < 1 || h.log.count("a request was refused") != 1 {
+		t.Errorf("%d requests are counted, %d lines of the log have them", n, h.log.count("a request was refused"))
+	}
+}
+
+// rejected reads a count of hither_origin_rejected_total.
+func rejected(t *testing.T, g *Gateway, reason string) (n int) {
+	t.Helper()
+	page := httptest.NewRecorder()
+	g.metrics.Handler().ServeHTTP(page, httptest.NewRequest("GET", "/metrics", nil))
+	_, rest, ok := strings.Cut(page.Body.String(), `hither_origin_rejected_total{node="origin-us",reason="`+reason+`"} `)
+	if !ok {
+		t.Fatalf("no count of %s", reason)
+	}
+	fmt.Sscan(rest, &n)
+	return n
+}
+
 func TestGatewayOverBothProtocols(t *testing.T) {
 	h := newHouse(t, deploy.LocalOptions{})
 	g, _ := h.run(t)
-	over3 := &http3.Transport{TLSClientConfig: h.identity(t, "edge-fra").ClientTLS("origin", "us")}
-	defer over3.Close()
-	to3 := roundTripper(func(r *http.Request) (*http.Response, error) {
-		u := *r.URL
-		r.Host, u.Host = u.Host, g.front.QUIC()[0].String()
-		r = r.Clone(r.Context())
-		r.URL = &u
-		return over3.RoundTrip(r)
-	})
-	for proto, rt := range map[string]http.RoundTripper{"HTTP/2.0": h.edge(t, g), "HTTP/3.0": to3} {
+	for proto, rt := range map[string]http.RoundTripper{"HTTP/2.0": h.edge(t, g), "HTTP/3.0": h.edgeOver(t, g, "h3")} {
 		res, body, err := fetch(t, rt, "/")
 		if err != nil {
 			t.Fatalf("%s: %v", proto, err)
@@ -152,10 +206,6 @@ func TestGatewayOverBothProtocols(t *testing.T) {
 		}
 	}
 }
-
-type roundTripper func(*http.Request) (*http.Response, error)
-
-func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
 func TestGatewayTakesEdgesAlone(t *testing.T) {
 	h, other := newHouse(t, deploy.LocalOptions{}), newHouse(t, deploy.LocalOptions{})
@@ -188,6 +238,9 @@ func TestGatewayTakesEdgesAlone(t *testing.T) {
 	}
 	if n := g.count.served.Load(); n != 0 {
 		t.Errorf("%d requests of strangers reached the handler", n)
+	}
+	if n := rejected(t, g, "tls"); n < 4 || h.log.count("a connection was refused") != 1 {
+		t.Errorf("%d strangers are counted, %d lines of the log have them", n, h.log.count("a connection was refused"))
 	}
 	if _, _, err := fetch(t, h.edge(t, g), "/"); err != nil {
 		t.Errorf("an edge of the fleet: %v", err)
@@ -379,7 +432,7 @@ func TestGatewayBreaksOffWhatIsShort(t *testing.T) {
 
 func TestGatewayThatCannotStartSaysWhyAndKeepsNothingOpen(t *testing.T) {
 	h := newHouse(t, deploy.LocalOptions{})
-	taken, err := net.Listen("tcp", "127.31.9.1:0")
+	taken, err := net.Listen("tcp", "127.64.9.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,16 +1,13 @@
 package gateway
 
 import (
-	"context"
 	"errors"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/http/httputil"
-	"os"
-	"strings"
-	"syscall"
+	"strconv"
+	"time"
 
 	"hither/deploy/ops"
 )
@@ -19,8 +16,8 @@ import (
 type ProxyConfig struct {
 	// Name is this gateway's, in Via and Proxy-Status; an RFC 9110 token. Required.
 	Name string
-	// Transport carries a request to an instance of its choice: it sets scheme and host of
-	// the request's URL, and nothing else. Required; see NewInstances.
+	// Transport carries a request to an instance of its choice, as *upstream.Upstream does. Its errors say themselves which
+	// status and which error type they are, and how long to wait (Status, ProxyStatus, Reason, RetryAfter). Required.
 	Transport http.RoundTripper
 	// Log takes errors of instances. Nil: they are not logged.
 	Log *slog.Logger
@@ -73,7 +70,30 @@ func rewrite(name string) func(*httputil.ProxyRequest) {
 
 func (p *Proxy) response(res *http.Response) error {
 	res.Header.Add("Via", received(res.ProtoMajor, res.ProtoMinor)+" "+p.cfg.Name)
+	if res.StatusCode != http.StatusSwitchingProtocols && res.Body != http.NoBody {
+		res.Body = &heard{res.Body, p, res.Request}
+	}
 	return nil
+}
+
+// heard is an answer's content, of which the operator is told when it breaks off: the edge sees no more than a reset.
+type heard struct {
+	io.ReadCloser
+	p *Proxy
+	r *http.Request
+}
+
+func (h *heard) Read(b []byte) (int, error) {
+	n, err := h.ReadCloser.Read(b)
+	if err != nil && err != io.EOF && h.r.Context().Err() == nil { // else the edge has given up
+		reason := "origin-protocol"
+		var t told
+		if errors.As(err, &t) {
+			reason = t.Reason()
+		}
+		h.p.limiter.Warn("an instance's answer broke off", "host", h.r.Host, "path", h.r.URL.Path, "error", err, "reason", reason)
+	}
+	return n, err
 }
 
 // received is the received-protocol of Via (RFC 9110 section 7.6.3).
@@ -89,49 +109,32 @@ func received(major, minor int) string {
 	return "1.1"
 }
 
+// told is what the errors of origin/upstream and the rooms below it say of themselves.
+type told interface {
+	error
+	Status() int         // for the client, when nothing was sent yet
+	ProxyStatus() string // the error type of RFC 9209 section 2.3
+	Reason() string      // one word for the log, from a closed list
+}
+
 // failed answers when there is no answer of an instance to pass on.
 func (p *Proxy) failed(w http.ResponseWriter, r *http.Request, err error) {
 	if r.Context().Err() != nil {
 		panic(http.ErrAbortHandler) // the edge has given up
 	}
-	status, token := explain(err)
-	p.limiter.Warn("no answer from an instance", "host", r.Host, "path", r.URL.Path, "error", err, "status", status, "reason", token)
-	w.Header().Set("Proxy-Status", p.cfg.Name+"; error="+token)
-	answer(w, r, status)
-}
-
-// explain is the status and the error type (RFC 9209 section 2.3) for an error of the transport.
-func explain(err error) (status int, token string) {
-	var (
-		name    *net.DNSError
-		op      *net.OpError
-		timeout interface{ Timeout() bool }
-	)
-	late := errors.As(err, &timeout) && timeout.Timeout() || errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded)
-	dialing := errors.As(err, &op) && op.Op == "dial"
-	text := err.Error()
-	switch {
-	case errors.Is(err, errNoInstance):
-		return http.StatusServiceUnavailable, "destination_unavailable"
-	case errors.As(err, &name):
-		return http.StatusBadGateway, "dns_error"
-	case errors.Is(err, syscall.ECONNREFUSED):
-		return http.StatusBadGateway, "connection_refused"
-	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
-		return http.StatusBadGateway, "destination_ip_unroutable"
-	case late && (dialing || strings.Contains(text, "TLS handshake timeout")):
-		return http.StatusGatewayTimeout, "connection_timeout"
-	case late:
-		return http.StatusGatewayTimeout, "http_response_timeout"
-	case errors.Is(err, errUnasked), errors.Is(err, errInformational):
-		return http.StatusBadGateway, "http_protocol_error"
-	case strings.Contains(text, "server response headers exceeded"):
-		return http.StatusBadGateway, "http_response_header_section_size"
-	case strings.Contains(text, "tls: "), strings.Contains(text, "x509: "):
-		return http.StatusBadGateway, "tls_certificate_error"
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE),
-		strings.Contains(text, "server closed"):
-		return http.StatusBadGateway, "connection_terminated"
+	// What has no word for itself comes of what the instance sent and net/http does not pass on, as another protocol than the
+	// one asked for after 101.
+	status, token, reason := http.StatusBadGateway, "http_protocol_error", "origin-protocol"
+	var t told
+	if errors.As(err, &t) {
+		status, token, reason = t.Status(), t.ProxyStatus(), t.Reason()
 	}
-	return http.StatusBadGateway, "http_protocol_error"
+	p.limiter.Warn("no answer from an instance", "host", r.Host, "path", r.URL.Path, "error", err, "status", status, "reason", reason)
+	h := w.Header()
+	h.Set("Proxy-Status", p.cfg.Name+"; error="+token)
+	var later interface{ RetryAfter() time.Duration }
+	if errors.As(err, &later) { // it was refused, and when it may be worth to ask again is known
+		h.Set("Retry-After", strconv.Itoa(int(max(time.Second, later.RetryAfter())/time.Second)))
+	}
+	answer(w, r, status)
 }

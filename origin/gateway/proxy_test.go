@@ -2,22 +2,16 @@ package gateway
 
 import (
 	"bufio"
-	"crypto/tls"
-	"errors"
 	"fmt"
 	"io"
-	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httptrace"
 	"net/textproto"
-	"net/url"
-	"os"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 )
 
 // server is a handler behind real HTTP/2, as an edge asks it.
@@ -30,7 +24,7 @@ func newServer(t *testing.T, h http.Handler) server {
 	t.Helper()
 	s := httptest.NewUnstartedServer(h)
 	s.EnableHTTP2 = true
-	s.Config.ErrorLog = log.New(io.Discard, "", 0)
+	s.Config.ErrorLog = quiet
 	s.StartTLS()
 	t.Cleanup(s.Close)
 	c := s.Client()
@@ -66,22 +60,6 @@ func whole(res *http.Response, err error) (string, error) {
 	return string(b), err
 }
 
-// before is a gateway in front of the given instances.
-func before(t *testing.T, limits InstanceLimits, urls ...string) server {
-	t.Helper()
-	var list []Instance
-	for _, s := range urls {
-		u, err := url.Parse(s)
-		if err != nil {
-			t.Fatal(err)
-		}
-		list = append(list, Instance{URL: u, Weight: 1})
-	}
-	in := NewInstances(list, limits)
-	t.Cleanup(in.Close)
-	return newServer(t, NewProxy(ProxyConfig{Name: "us", Transport: in}))
-}
-
 func app1(t *testing.T, h http.HandlerFunc) string {
 	t.Helper()
 	s := httptest.NewServer(h)
@@ -94,7 +72,7 @@ func TestProxyPassesARequestOnAsItIs(t *testing.T) {
 		fmt.Fprintln(w, r.Method, r.Host, r.RequestURI)
 		r.Header.Write(w)
 	})
-	s := before(t, InstanceLimits{}, app)
+	s := before(t, "", app)
 	res, err := s.do(t, "REPORT", "/a%2Fb/%c3%bc//..;x=1?b=2&a=1;c&%zz", nil, func(r *http.Request) {
 		r.Host = "www.hither.test:8443"
 		r.Header = http.Header{
@@ -147,7 +125,7 @@ not gzip at all
 Sum: 42
 
 `, "\n", "\r\n"))
-	s := before(t, InstanceLimits{}, app)
+	s := before(t, "", app)
 	early := ""
 	res, err := s.do(t, "GET", "/", nil, func(r *http.Request) {
 		r.Header.Set("Accept-Encoding", "gzip")
@@ -188,7 +166,7 @@ func TestProxyStreamsBothWays(t *testing.T) {
 			}
 		}
 	})
-	s := before(t, InstanceLimits{}, app)
+	s := before(t, "", app)
 	pr, pw := io.Pipe()
 	res, err := s.do(t, "POST", "/", pr)
 	if err != nil {
@@ -209,191 +187,6 @@ func TestProxyStreamsBothWays(t *testing.T) {
 	}
 }
 
-// liar is an instance that answers each request on a connection with raw bytes, and closes it after the last of them.
-func liar(t *testing.T, answers ...string) string {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var wg sync.WaitGroup
-	var mu sync.Mutex
-	var conns []net.Conn
-	wg.Go(func() {
-		for {
-			c, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			mu.Lock()
-			conns = append(conns, c)
-			mu.Unlock()
-			wg.Go(func() {
-				defer c.Close()
-				br := bufio.NewReader(c)
-				for _, a := range answers {
-					r, err := http.ReadRequest(br)
-					if err != nil {
-						return
-					}
-					io.Copy(io.Discard, r.Body)
-					head, flood, _ := strings.Cut(a, "∞")
-					if _, err := io.WriteString(c, head); err != nil {
-						return
-					}
-					for flood != "" {
-						if _, err := io.WriteString(c, flood); err != nil {
-							return
-						}
-					}
-					if strings.HasSuffix(a, "…") {
-						br.ReadByte() // waits
-					}
-				}
-			})
-		}
-	})
-	t.Cleanup(func() {
-		ln.Close()
-		mu.Lock()
-		for _, c := range conns {
-			c.Close()
-		}
-		mu.Unlock()
-		wg.Wait()
-	})
-	return "http://" + ln.Addr().String()
-}
-
-func TestProxyBadInstances(t *testing.T) {
-	nobody, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	nobody.Close()
-	// Only those who say nothing are to be given up by the clock: a busy machine must not look like them.
-	patient := InstanceLimits{Connect: 10 * time.Second, FirstByte: 10 * time.Second, BodyIdle: 10 * time.Second}
-	short := InstanceLimits{Connect: time.Second, FirstByte: 50 * time.Millisecond, BodyIdle: 50 * time.Millisecond}
-	for _, test := range []struct {
-		name   string
-		url    string
-		status int    // 0: the body breaks off
-		token  string // of Proxy-Status
-	}{
-		{"down", "http://" + nobody.Addr().String(), 502, "connection_refused"},
-		{"unknown name", "http://nowhere.invalid", 502, "dns_error"},
-		{"closes without a word", liar(t, ""), 502, "connection_terminated"},
-		{"half a header", liar(t, "HTTP/1.1 200 OK\r\nA: b"), 502, "connection_terminated"},
-		{"never answers", liar(t, "…"), 504, "http_response_timeout"},
-		{"not HTTP", liar(t, "220 smtp.example ESMTP\r\n"), 502, "http_protocol_error"},
-		{"endless header", liar(t, "HTTP/1.1 200 OK\r\n∞X: yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy\r\n"), 502, "http_response_header_section_size"},
-		{"endless field", liar(t, "HTTP/1.1 200 OK\r\nX: ∞yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy"), 502, "http_response_header_section_size"},
-		{"endless 1xx", liar(t, "∞HTTP/1.1 103 Early Hints\r\n\r\n"), 502, "http_protocol_error"},
-		{"two lengths", liar(t, "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabcd"), 502, "http_protocol_error"},
-		{"length is no number", liar(t, "HTTP/1.0 200 OK\r\nContent-Length: x\r\n\r\nabcd"), 502, "http_protocol_error"},
-
-		{"length short", liar(t, "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nfour"), 0, ""},
-		{"chunks cut off", liar(t, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nfour\r\n"), 0, ""},
-		{"chunk cut off", liar(t, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n8\r\nfour"), 0, ""},
-		{"bad chunk", liar(t, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nfour\r\n"), 0, ""},
-		{"silent in the body", liar(t, "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nfour…"), 0, ""},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			limits := patient
-			switch test.name {
-			case "never answers":
-				limits = short
-			case "silent in the body":
-				limits.BodyIdle = short.BodyIdle
-			}
-			s := before(t, limits, test.url)
-			res, err := s.get(t, "/")
-			body, err := whole(res, err)
-			if test.status == 0 {
-				if err == nil {
-					t.Errorf("a body that broke off came as whole: %d %q", res.StatusCode, body)
-				}
-				return
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
-			if want := "us; error=" + test.token; res.StatusCode != test.status || res.Header.Get("Proxy-Status") != want {
-				t.Errorf("%d, %q, %v", res.StatusCode, res.Header.Get("Proxy-Status"), err)
-			}
-			if res.Header.Get("Cache-Control") != "no-store" {
-				t.Errorf("an error may be stored: %v", res.Header)
-			}
-		})
-	}
-}
-
-// An instance sends two answers to one request. The second must never become the answer to another. Of net/http alone it
-// sometimes does, when a request waits for the connection (TestTurnConn shows the rule, this one that it is kept).
-func TestProxySecondAnswerIsNobodys(t *testing.T) {
-	log.SetOutput(io.Discard) // where net/http says so when it finds the second by itself
-	t.Cleanup(func() { log.SetOutput(os.Stderr) })
-	const good = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX: good\r\n\r\n"
-	const evil = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX: evil\r\n\r\n"
-	u, err := url.Parse(liar(t, good, good+evil, good+evil, good+evil))
-	if err != nil {
-		t.Fatal(err)
-	}
-	in := NewInstances([]Instance{{URL: u, Weight: 1}}, InstanceLimits{})
-	t.Cleanup(in.Close)
-	in.transport.MaxConnsPerHost = 1 // so that somebody always waits for the connection
-	s := newServer(t, NewProxy(ProxyConfig{Name: "us", Transport: in}))
-	const workers, each = 8, 100
-	var wg sync.WaitGroup
-	var mu sync.Mutex
-	seen := make(map[string]int)
-	for range workers {
-		wg.Go(func() {
-			for range each {
-				res, err := s.get(t, "/")
-				got := "error"
-				if err == nil {
-					res.Body.Close()
-					got = fmt.Sprint(res.StatusCode, res.Header.Get("X"))
-				}
-				mu.Lock()
-				seen[got]++
-				mu.Unlock()
-			}
-		})
-	}
-	wg.Wait()
-	if seen["200good"] == 0 || seen["200good"]+seen["502"] != workers*each {
-		t.Errorf("%v", seen)
-	}
-}
-
-func TestTurnConnKnowsAnAnswerFromWhatWasThereBefore(t *testing.T) {
-	ours, theirs := net.Pipe()
-	defer ours.Close()
-	defer theirs.Close()
-	go io.Copy(theirs, io.MultiReader(strings.NewReader("x"), theirs)) // says something by itself, then echoes
-	c := &turnConn{Conn: ours}
-	read := func() { c.Read(make([]byte, 10)) }
-	read()
-	c.taken()
-	if c.answers() {
-		t.Error("what came before the request was written is its answer")
-	}
-	c.Write([]byte("ask"))
-	if c.answers() {
-		t.Error("what came before the request was written is its answer, once it is written")
-	}
-	read()
-	if !c.answers() {
-		t.Error("an answer is not taken for one")
-	}
-	c.taken()
-	if c.answers() {
-		t.Error("the former answer is the next one's")
-	}
-}
-
 func TestProxyKeepsConnections(t *testing.T) {
 	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		io.Copy(w, r.Body)
@@ -409,7 +202,7 @@ func TestProxyKeepsConnections(t *testing.T) {
 	}
 	srv.Start()
 	t.Cleanup(srv.Close)
-	s := before(t, InstanceLimits{}, srv.URL)
+	s := before(t, "", srv.URL)
 	for range 100 {
 		if got, err := whole(s.do(t, "POST", "/", strings.NewReader("x"))); err != nil || got != "x" {
 			t.Fatal(got, err)
@@ -420,59 +213,6 @@ func TestProxyKeepsConnections(t *testing.T) {
 	if opened != 1 {
 		t.Errorf("%d connections for 100 requests one after the other", opened)
 	}
-}
-
-func TestInstancesInTurn(t *testing.T) {
-	u := func(host string) *url.URL { return &url.URL{Scheme: "http", Host: host} }
-	in := NewInstances([]Instance{
-		{u("spare"), 1, 1}, {u("a"), 2, 0}, {u("b"), 1, 0}, {u("off"), 0, 0},
-	}, InstanceLimits{})
-	got := ""
-	for range 6 {
-		o := in.order()
-		got += o[0].Host
-		if len(o) != 3 || o[2].Host != "spare" {
-			t.Errorf("order %v", o)
-		}
-	}
-	if got != "abaaba" {
-		t.Errorf("order %q", got)
-	}
-}
-
-func TestProxyTakesTheNextInstanceWhenOneIsDown(t *testing.T) {
-	nobody, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	nobody.Close()
-	app := app1(t, func(w http.ResponseWriter, r *http.Request) { io.Copy(w, r.Body) })
-	s := before(t, InstanceLimits{}, "http://"+nobody.Addr().String(), app)
-	bad := 0
-	for range 10 {
-		if res, err := s.get(t, "/"); err != nil || res.StatusCode != 200 {
-			t.Errorf("%v, %v", res, err)
-		}
-		res, err := s.do(t, "POST", "/", strings.NewReader("x"))
-		if _, err := whole(res, err); err != nil {
-			t.Fatal(err)
-		}
-		if res.StatusCode == 502 { // its body may be gone
-			bad++
-		}
-	}
-	if bad > 10 {
-		t.Errorf("%d", bad)
-	}
-}
-
-func TestProxyWithoutAnInstance(t *testing.T) {
-	s := before(t, InstanceLimits{})
-	res, err := s.do(t, "POST", "/", strings.NewReader("x"))
-	if err != nil || res.StatusCode != 503 || res.Header.Get("Proxy-Status") != "us; error=destination_unavailable" {
-		t.Errorf("%v, %v", res, err)
-	}
-	res.Body.Close()
 }
 
 func TestProxyUpgrades(t *testing.T) {
@@ -489,10 +229,7 @@ func TestProxyUpgrades(t *testing.T) {
 		io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
 		io.Copy(c, rw)
 	})
-	u, _ := url.Parse(app)
-	in := NewInstances([]Instance{{URL: u, Weight: 1}}, InstanceLimits{})
-	defer in.Close()
-	front := httptest.NewServer(NewProxy(ProxyConfig{Name: "us", Transport: in})) // HTTP/1.1, which has upgrades
+	front := httptest.NewServer(behind(t, list(app))) // HTTP/1.1, which has upgrades
 	defer front.Close()
 	c, err := net.Dial("tcp", front.Listener.Addr().String())
 	if err != nil {
@@ -515,36 +252,54 @@ func TestProxyUpgrades(t *testing.T) {
 	}
 }
 
-func TestProxyToTLSInstances(t *testing.T) {
-	app := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "ok") }))
-	defer app.Close()
-	app.Config.ErrorLog = log.New(io.Discard, "", 0)
-	u, _ := url.Parse(app.URL)
-	in := NewInstances([]Instance{{URL: u, Weight: 1}}, InstanceLimits{})
-	defer in.Close()
-	s := newServer(t, NewProxy(ProxyConfig{Name: "us", Transport: in}))
-	res, err := s.get(t, "/")
-	if err != nil || res.StatusCode != 502 || res.Header.Get("Proxy-Status") != "us; error=tls_certificate_error" {
-		t.Errorf("a certificate of nobody known: %v, %v", res, err)
-	}
-	in.transport.TLSClientConfig = &tls.Config{RootCAs: app.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs}
-	for range 3 {
-		if got, err := whole(s.get(t, "/")); err != nil || got != "ok" {
-			t.Errorf("%q, %v", got, err)
-		}
+// endless is content without an end, which says when it is closed.
+type endless struct {
+	closed chan struct{}
+	once   sync.Once
+}
+
+func (e *endless) Read(p []byte) (int, error) {
+	select {
+	case <-e.closed:
+		return 0, io.ErrClosedPipe
+	default:
+		return len(p), nil
 	}
 }
 
-func TestExplainKnowsTimeouts(t *testing.T) {
-	if status, token := explain(&net.OpError{Op: "dial", Err: timeoutError{}}); status != 504 || token != "connection_timeout" {
-		t.Error(status, token)
+func (e *endless) Close() error { e.once.Do(func() { close(e.closed) }); return nil }
+
+// An edge that sends for ever to an instance which has answered is told the answer, and to stop.
+func TestProxyEndsAnEndlessUpload(t *testing.T) {
+	signed := newAuthority(t)
+	refuse := func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(http.StatusRequestEntityTooLarge)
+		io.WriteString(w, "no")
 	}
-	if status, token := explain(errors.New("anything")); status != 502 || token != "http_protocol_error" {
-		t.Error(status, token)
+	plain := httptest.NewUnstartedServer(http.HandlerFunc(refuse))
+	plain.Config.Protocols = new(http.Protocols)
+	plain.Config.Protocols.SetHTTP1(true)
+	plain.Config.Protocols.SetUnencryptedHTTP2(true)
+	plain.Start()
+	t.Cleanup(plain.Close)
+	for _, protocol := range []string{"h1", "h2c", "h2", "h3"} {
+		t.Run(protocol, func(t *testing.T) {
+			at := fmt.Sprintf("url: %q", plain.URL)
+			if protocol == "h2" || protocol == "h3" {
+				at = fmt.Sprintf("url: %q, ca: %s", "https://"+secure(t, protocol, signed.leaf(t, now(), "127.64.0.1"), refuse), signed.file)
+			}
+			s := before(t, "", at+", protocol: "+protocol)
+			body := &endless{closed: make(chan struct{})}
+			res, err := s.do(t, "POST", "/", body)
+			got, err := whole(res, err)
+			if err != nil || res.StatusCode != http.StatusRequestEntityTooLarge || got != "no" {
+				t.Fatalf("%v, %q, %v", res, got, err)
+			}
+			select {
+			case <-body.closed:
+			case <-deadline(t).Done():
+				t.Error("it goes on sending")
+			}
+		})
 	}
 }
-
-type timeoutError struct{}
-
-func (timeoutError) Error() string { return "i/o timeout" }
-func (timeoutError) Timeout() bool { return true }

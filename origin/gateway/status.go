@@ -29,7 +29,9 @@ func (g *Gateway) Status() ops.Status {
 		s.Problems = append(s.Problems, "changed in the network file, in effect at the next start: "+key)
 	}
 	s.Problems = append(s.Problems, g.problems()...)
-	return ops.Status{Network: g.o.Network.Name, Revision: g.revision, Nodes: []ops.NodeStatus{s}}
+	all := ops.Status{Network: g.o.Network.Name, Revision: g.revision, Nodes: []ops.NodeStatus{s}}
+	g.o.Fleet.Show(&all)
+	return all
 }
 
 // drainCall begins the drain that SIGTERM begins; the process ends after it.
