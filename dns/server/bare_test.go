@@ -19,6 +19,7 @@ func bare(t testing.TB, file string) *Server {
 	s := &Server{
 		o:       Options{Name: "ns1", Network: n, Now: now, Log: slog.New(slog.DiscardHandler)},
 		metrics: ops.NewMetrics("dns-ns1"),
+		said:    ops.Limiter{Log: slog.New(slog.DiscardHandler)},
 		prober:  &prober{running: make(map[target]context.CancelFunc), ended: true},
 		aliases: &aliases{now: now, known: make(map[aliasKey]*aliasEntry), ended: true},
 	}

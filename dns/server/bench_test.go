@@ -3,8 +3,11 @@ package server
 import (
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/miekg/dns"
+
+	"hither/deploy/fleet/bus"
 )
 
 func BenchmarkAnswer(b *testing.B) {
@@ -50,6 +53,31 @@ func BenchmarkParse(b *testing.B) {
 	for b.Loop() {
 		if _, f := parse(msg); f != faultNone {
 			b.Fatal(f)
+		}
+	}
+}
+
+// BenchmarkAnswerInTime is a question of a prefix whose order round trips have changed, among many.
+func BenchmarkAnswerInTime(b *testing.B) {
+	s, now := clocked(b, localFile(b))
+	for i := range 16 {
+		*now = now.Add(time.Second)
+		s.toldRTT("iad", []bus.PrefixRTT{{Prefix: netip.PrefixFrom(netip.AddrFrom4([4]byte{198, 51, byte(i), 0}), 24), MS: 200, Samples: 9}})
+	}
+	s.tick()
+	msg, _, err := message(scriptWords("ask www.hither.test A client=198.51.8.0/24"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	if answer, _ := candidates(b, s, newYork); answer[0] != "fra" {
+		b.Fatal(answer)
+	}
+	from := netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	room := make([]byte, 0, maxUDP)
+	b.ReportAllocs()
+	for b.Loop() {
+		if s.answer(msg, from, overUDP, room) == nil {
+			b.Fatal("silence")
 		}
 	}
 }

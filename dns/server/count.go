@@ -8,6 +8,8 @@ import (
 
 	"github.com/miekg/dns"
 	"github.com/prometheus/client_golang/prometheus"
+
+	"hither/dns/steer"
 )
 
 // A transport is how a question came.
@@ -45,7 +47,13 @@ type counters struct {
 	up       *prometheus.GaugeVec   // pop
 	probes   *prometheus.CounterVec // pop, result
 	aliases  *prometheus.CounterVec // result
-	revision prometheus.Gauge
+	heard    *prometheus.CounterVec // pop, kind, result
+	peers    *prometheus.CounterVec // name, result
+	rtts     *prometheus.CounterVec // pop, result
+	moves    *prometheus.CounterVec // pop, reason
+	shed     *prometheus.GaugeVec   // pop
+	prefixes prometheus.Gauge
+	timed    prometheus.Gauge
 
 	served atomic.Int64
 
@@ -73,11 +81,21 @@ func (c *counters) register(r prometheus.Registerer) {
 	c.up = prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "hither_pop_up", Help: "Whether this server's probes find a PoP up (1) or down (0); 1 before the first.",
 	}, []string{"pop"})
-	c.revision = prometheus.NewGauge(prometheus.GaugeOpts{
-		Name: "hither_fleet_revision", Help: "The revision of the network file in use.",
+	c.heard = vec("hither_dns_reports_total", "Messages of PoPs about themselves, by what became of them.", "pop", "kind", "result")
+	c.peers = vec("hither_dns_peers_total", "Reports of the other DNS servers, by what became of them.", "name", "result")
+	c.rtts = vec("hither_dns_rtt_total", "Round-trip times that PoPs told of prefixes, by what became of them.", "pop", "result")
+	c.moves = vec("hither_dns_moves_total", "Prefixes whose first PoP became this one by round-trip times, by why.", "pop", "reason")
+	c.shed = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "hither_dns_shed", Help: "The part of a loaded PoP's clients that is sent on, 0 to 1.",
+	}, []string{"pop"})
+	c.prefixes = prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "hither_dns_rtt_prefixes", Help: "Prefixes of clients to which round-trip times are known.",
 	})
-	r.MustRegister(c.allDown, c.up, c.revision)
-	c.revision.Set(1)
+	c.timed = prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "hither_dns_rtt_changed", Help: "Those among them that get other PoPs than by the map.",
+	})
+	r.MustRegister(c.shed, c.prefixes, c.timed)
+	r.MustRegister(c.allDown, c.up)
 	for _, f := range faults {
 		c.faults.WithLabelValues(string(f))
 	}
@@ -114,6 +132,18 @@ func (c *counters) steered(w *world, ch *choice) {
 	}
 	if allDown {
 		c.allDown.Inc()
+	}
+}
+
+// moved counts a prefix that changed its first PoP.
+func (c *counters) moved(pop string, why steer.Move) { c.moves.WithLabelValues(pop, string(why)).Inc() }
+
+// forget drops what was counted of a PoP that the network has no more, but for what it answered.
+func (c *counters) forget(pop string) {
+	c.up.DeleteLabelValues(pop)
+	c.shed.DeleteLabelValues(pop)
+	for _, v := range []*prometheus.CounterVec{c.heard, c.rtts, c.moves} {
+		v.DeletePartialMatch(prometheus.Labels{"pop": pop})
 	}
 }
 

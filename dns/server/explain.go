@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/miekg/dns"
 
@@ -59,7 +60,7 @@ type Place struct {
 type Candidate struct {
 	PoP      string   `json:"pop"`
 	Distance *float64 `json:"distance_km"` // null where nobody knows the client's place
-	RTT      *float64 `json:"rtt_ms"`      // null: not measured
+	RTT      *float64 `json:"rtt_ms"`      // null: nothing was measured of the client's prefix; see RTTFrom
 	Up       bool     `json:"up"`
 	State    string   `json:"state"` // up, down, flapping; absent: no address of the family
 	Load     *float64 `json:"load"`  // null: not measured
@@ -67,6 +68,21 @@ type Candidate struct {
 	Rank     int      `json:"rank"`   // from 1; 0 = does not serve the site
 	Struck   *string  `json:"struck"` // why it is in no answer; null where it may be
 	Reason   string   `json:"reason"` // of its rank
+
+	// RTT's story, where anything was measured of the client's prefix: RTT then is a guess by the map for PoPs nobody measured.
+	RTTFrom    string   `json:"rtt_from,omitempty"`    // report: the PoP's word; probe: this server's own; guess
+	RTTSamples float64  `json:"rtt_samples,omitempty"` // connections it stands for, faded
+	RTTAge     *float64 `json:"rtt_age_s,omitempty"`   // since it was last measured
+	RTTUnused  string   `json:"rtt_unused,omitempty"`  // why it does not count, or is the best and not first; absent where neither is so
+
+	Shed  float64         `json:"shed,omitempty"`  // the part of its clients that is sent on
+	Drain *CandidateDrain `json:"drain,omitempty"` // the operator's
+}
+
+// CandidateDrain is the operator's word that a PoP gets no new clients.
+type CandidateDrain struct {
+	Since time.Time `json:"since"`
+	By    string    `json:"by"`
 }
 
 // Answer is what the client gets.
@@ -153,7 +169,7 @@ func (s *Server) Explain(name string, qtype uint16, client netip.Prefix, resolve
 		return Explanation{}, fmt.Errorf("dns: explain %s: the question is malformed: %s", name, wrong)
 	}
 	s.mu.Lock()
-	w, revision := s.world.Load(), s.revision
+	w, revision := s.world.Load(), s.o.Fleet.Number(s.revision)
 	s.mu.Unlock()
 	var t trace
 	r := &reply{q: &q, from: resolver, trace: &t}
@@ -177,9 +193,11 @@ func (s *Server) Explain(name string, qtype uint16, client netip.Prefix, resolve
 		return x, nil
 	}
 	x.Place = t.choice.place()
+	sights, now := s.sights(t.choice.client)
 	for _, family := range families(qtype) {
 		x.decided(w, w.pops.now.Explain(t.steered.question(&t.choice, family)))
 	}
+	s.tell(x.Candidates, sights, now)
 	switch {
 	case t.choice.told:
 	case client.IsValid():
@@ -269,4 +287,39 @@ func candidate(c steer.Candidate) Candidate {
 		out.Struck = &struck
 	}
 	return out
+}
+
+// sights is what is known of a client's prefix.
+func (s *Server) sights(client netip.Prefix) ([]steer.Sight, time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.o.Now()
+	return s.told.times.Sights(client, now), now
+}
+
+// tell adds to candidates what the fleet tells of them.
+func (s *Server) tell(list []Candidate, sights []steer.Sight, now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := range list {
+		c := &list[i]
+		c.Load = nil
+		if load := s.told.loadOf(c.PoP, now); load >= 0 {
+			c.Load = &load
+		}
+		c.Shed = s.told.shareOf(c.PoP)
+		if d, ok := s.told.drains[c.PoP]; ok && d.Asked() {
+			c.Drain = &CandidateDrain{d.Since, d.By}
+		}
+		at := slices.IndexFunc(sights, func(x steer.Sight) bool { return x.PoP == c.PoP })
+		if at < 0 {
+			continue
+		}
+		x := &sights[at]
+		ms, age := math.Round(x.MS*100)/100, x.Age.Seconds()
+		c.RTT, c.RTTFrom, c.RTTUnused = &ms, x.From, x.Unused
+		if x.From != steer.SightGuess {
+			c.RTTSamples, c.RTTAge = math.Round(x.Samples*10)/10, &age
+		}
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/netip"
 	"slices"
+	"time"
 
 	"hither/deploy"
 	"hither/dns/steer"
@@ -17,7 +18,9 @@ type health struct {
 	why        map[target]string // of the last probe, where it failed
 }
 
-// of keeps what is known of w's targets. With other counts of probes it begins anew.
+// of keeps what is known of w's targets. With other counts of probes it begins anew. At a server's start what was never asked counts as
+// up; an address that a later network file adds counts as down until its first probes succeed, for there it may take a while
+// until anything answers.
 func (h *health) of(n *deploy.Network, targets []target) *health {
 	next := &health{
 		rise: n.DNS.Probe.Rise, fall: n.DNS.Probe.Fall,
@@ -32,8 +35,29 @@ func (h *health) of(n *deploy.Network, targets []target) *health {
 			continue
 		}
 		next.known[t] = &steer.Health{Rise: next.rise, Fall: next.fall}
+		if h != nil && !h.probed(t) {
+			fail(next.known[t])
+			next.why[t] = "not seen up yet"
+		}
 	}
 	return next
+}
+
+// probed reports whether an address was probed before, by whichever name and however often.
+func (h *health) probed(t target) bool {
+	for k := range h.known {
+		if k.pop == t.pop && k.at == t.at {
+			return true
+		}
+	}
+	return false
+}
+
+// fail takes an address down that was never asked. It did so at no time, so that no penalty is left of it when its first probe ends.
+func fail(h *steer.Health) {
+	for h.Up() {
+		h.Observe(false, time.Time{})
+	}
 }
 
 // state is that of a PoP's addresses of a family: the best of its targets of that family or, where probes go to another
@@ -120,7 +144,7 @@ func cause(err error) string {
 // publish makes w, with the health of now, what questions are answered from. s.mu is held.
 func (s *Server) publish(w *world) {
 	next := *w
-	pops, err := newPopTable(w.network, s.health)
+	pops, err := newPopTable(w.network, s.health, s.told, s.o.Now())
 	if err != nil { // the same PoPs were taken before
 		s.o.Log.Error("steering stays as it was", "error", err)
 		return
@@ -129,7 +153,7 @@ func (s *Server) publish(w *world) {
 	if before := s.world.Swap(&next); before != nil {
 		for i := range before.pops.list {
 			if name := before.pops.list[i].name; w.network.PoP(name) == nil {
-				s.count.up.DeleteLabelValues(name)
+				s.count.forget(name)
 			}
 		}
 	}
@@ -140,6 +164,7 @@ func (s *Server) publish(w *world) {
 			up = 1
 		}
 		s.count.up.WithLabelValues(p.name).Set(up)
+		s.count.shed.WithLabelValues(p.name).Set(s.told.shareOf(p.name))
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/miekg/dns"
 
@@ -25,12 +26,14 @@ type popEntry struct {
 	v4, v6   []netip.Addr     // those that answer, or all where none does
 	state    [2]steer.State   // by family
 	down     []netip.AddrPort // what fails its probes
-	draining bool             // has said so
+	draining bool             // it has said so, or the operator
+	revoked  bool             // its identity was
 }
 
-// newPopTable joins the network's PoPs and what probes found; a nil health is that of the first moment, when all are up.
-func newPopTable(n *deploy.Network, h *health) (popTable, error) {
-	var t popTable
+// newPopTable joins the network's PoPs, what probes found and what the fleet tells; a nil health is that of the first moment, when all
+// are up, and with a nil told nobody tells anything.
+func newPopTable(n *deploy.Network, h *health, t *told, now time.Time) (popTable, error) {
+	var table popTable
 	var pops []steer.PoP
 	for i := range n.PoPs {
 		p := &n.PoPs[i]
@@ -39,7 +42,8 @@ func newPopTable(n *deploy.Network, h *health) (popTable, error) {
 			e.port = 0
 		}
 		targets := targetsOf(n, p)
-		e.draining = h.draining(targets)
+		e.revoked = t.revoked(p.Name)
+		e.draining = h.draining(targets) || t.leaving(p.Name, now)
 		// Where probes go to the very addresses that answers have, each address is struck out by itself.
 		each := slices.Equal(p.Probe, p.Addresses)
 		for _, family := range []int{4, 6} {
@@ -66,18 +70,21 @@ func newPopTable(n *deploy.Network, h *health) (popTable, error) {
 		}
 		slices.SortFunc(e.down, netip.AddrPort.Compare)
 		e.down = slices.Compact(e.down)
-		t.list = append(t.list, e)
+		table.list = append(table.list, e)
 		pops = append(pops, steer.PoP{
 			Name: p.Name, At: geo.Point{Lat: p.Place.Lat, Lon: p.Place.Lon}, V4: e.state[0], V6: e.state[1],
-			Weight: p.Weight, Fallback: p.Fallback, Draining: e.draining, Load: unknownLoad,
+			Weight: p.Weight, Fallback: p.Fallback, Draining: e.draining, Revoked: e.revoked,
+			Load: t.loadOf(p.Name, now), Shed: t.shareOf(p.Name),
 		})
 	}
 	var err error
-	t.now, err = steer.New(pops, n.DNS.Unknown)
-	return t, err
+	if table.now, err = steer.New(pops, n.DNS.Unknown); err == nil && t != nil {
+		table.now = table.now.With(t.view)
+	}
+	return table, err
 }
 
-// unknownLoad stands for the load of a PoP, which edges report through the hub and nobody else knows.
+// unknownLoad stands for the load of a PoP of which nothing was heard for a while: edges report it through the hub, and nobody else knows.
 const unknownLoad = -1
 
 func ofFamily(addrs []netip.Addr, family int) []netip.Addr {

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -30,7 +31,8 @@ type target struct {
 // A prober asks every target again and again, and tells what came of it.
 type prober struct {
 	roots *x509.CertPool
-	seen  func(target, error) // called from one goroutine per target
+	seen  func(target, error)         // called from one goroutine per target
+	took  func(target, time.Duration) // the same, before seen: how long a connection took to open; nil = nobody wants to know
 
 	mu      sync.Mutex
 	running map[target]context.CancelFunc
@@ -96,11 +98,16 @@ func (p *prober) watch(ctx context.Context, t target) {
 func (p *prober) probe(ctx context.Context, t target) error {
 	ctx, cancel := context.WithTimeout(ctx, t.timeout)
 	defer cancel()
-	d := tls.Dialer{Config: &tls.Config{RootCAs: p.roots, ServerName: t.name, MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}}}
-	conn, err := d.DialContext(ctx, "tcp", t.at.String())
+	began := time.Now()
+	raw, err := new(net.Dialer).DialContext(ctx, "tcp", t.at.String())
 	if err != nil {
 		return t.ended(ctx, err)
 	}
+	defer raw.Close()
+	if p.took != nil {
+		p.took(t, time.Since(began)) // one round trip, of the system's own making
+	}
+	conn := tls.Client(raw, &tls.Config{RootCAs: p.roots, ServerName: t.name, MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}})
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })()
 	r := &http.Request{

@@ -322,3 +322,33 @@ func TestEachAddress(t *testing.T) {
 		}
 	}
 }
+
+// A probe tells how long the connection took to open, also where it fails later.
+func TestProbeMeasures(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var loops sync.WaitGroup
+	loops.Go(func() {
+		conn, err := l.Accept()
+		if err == nil {
+			conn.Close()
+		}
+	})
+	defer loops.Wait()
+	defer l.Close()
+	var took []time.Duration
+	p := &prober{took: func(_ target, d time.Duration) { took = append(took, d) }}
+	at := target{at: l.Addr().(*net.TCPAddr).AddrPort(), name: "www.hither.test", timeout: 20 * time.Second}
+	if err := p.probe(t.Context(), at); err == nil {
+		t.Error("a closed connection is no answer")
+	}
+	if len(took) != 1 || took[0] <= 0 {
+		t.Errorf("measured %v", took)
+	}
+	l.Close()
+	if err := p.probe(t.Context(), at); err == nil || len(took) != 1 {
+		t.Errorf("%v: measured %v where nobody listens", err, took)
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -339,6 +340,74 @@ func TestReloadKeepsHealth(t *testing.T) {
 	})
 	if strings.Contains(page(s), `pop="sin"} 1`) {
 		t.Error("sin is gone, and still up")
+	}
+}
+
+// A PoP that a network file adds is in no answer until its first probes succeed, unless no other is up either.
+func TestReloadAddsPoP(t *testing.T) {
+	s := bare(t, localFile(t))
+	without := parsed(t, localFile(t))
+	for i := range without.PoPs {
+		if without.PoPs[i].Name == "fra" {
+			without.PoPs = slices.Delete(without.PoPs, i, i+1)
+			break
+		}
+	}
+	without.DNS.Unknown, without.DNS.Geo.Prefixes = nil, nil
+	seen := func(pop string, err error, times int) {
+		for _, target := range s.world.Load().targets {
+			for range times {
+				if target.pop == pop {
+					s.probed(target, err)
+				}
+			}
+		}
+	}
+	fra := func() bool {
+		return popOf(s.ask(t, new(dns.Msg).SetQuestion("www.hither.test.", dns.TypeA), "127.0.0.1")) == "fra"
+	}
+	if !fra() {
+		t.Fatal("at the start what was never asked is up")
+	}
+	for _, n := range []*deploy.Network{without, parsed(t, localFile(t))} {
+		if err := s.Reload(n); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if fra() {
+		t.Error("a PoP that was never seen is in answers")
+	}
+	if problems := strings.Join(s.Status().Nodes[0].Problems, "\n"); !strings.Contains(problems, "not seen up yet") {
+		t.Error("status does not say why:", problems)
+	}
+	seen("fra", nil, 1)
+	if fra() {
+		t.Error("one probe is not enough")
+	}
+	seen("fra", nil, 1)
+	if !fra() {
+		t.Error("it was seen up, and is in no answer")
+	}
+	for _, n := range []*deploy.Network{without, parsed(t, localFile(t))} {
+		seen("iad", errors.New("connection refused"), 3)
+		seen("sin", errors.New("connection refused"), 3)
+		if err := s.Reload(n); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !fra() {
+		t.Error("where none is up all are")
+	}
+	slower := parsed(t, localFile(t))
+	for _, pop := range []string{"fra", "iad", "sin"} {
+		seen(pop, nil, 3)
+	}
+	slower.DNS.Probe.Interval *= 2
+	if err := s.Reload(slower); err != nil {
+		t.Fatal(err)
+	}
+	if problems := s.Status().Nodes[0].Problems; len(problems) > 0 {
+		t.Error("an address that is asked less often from now on is none that is new:", problems)
 	}
 }
 

@@ -11,11 +11,14 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/miekg/dns"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"hither/deploy"
 	"hither/deploy/fleet"
@@ -31,8 +34,10 @@ type Options struct {
 	Identity *fleet.Identity // has the roots that PoPs are probed against
 	Version  string          // of the program, for the status
 	Log      *slog.Logger    // required
-	Ready    func()          // called once, when questions are answered; optional
-	Now      func() time.Time
+	// Fleet is what the process knows of the fleet, to be shown. Nil: files are counted, and there is no hub.
+	Fleet *ops.Fleet
+	Ready func() // called once, when questions are answered; optional
+	Now   func() time.Time
 
 	// Resolvers are asked for targets of ALIAS records outside our zones, as address:port. Nil: those of /etc/resolv.conf.
 	Resolvers []string
@@ -52,6 +57,7 @@ type Server struct {
 	tcp     []*tcpSocket
 	prober  *prober
 	aliases *aliases
+	said    ops.Limiter   // what others say that is wrong is logged once
 	drain   chan struct{} // closed when an operator says drain
 	stopped chan struct{} // closed when the server has begun to end
 	loops   sync.WaitGroup
@@ -60,7 +66,9 @@ type Server struct {
 
 	mu       sync.Mutex // guards what follows, and makes Reload one step
 	health   *health
-	revision int // counted since the process began: there is no hub that numbers files
+	told     *told
+	unfollow []func() // ends what Follow began
+	revision int      // files taken since the process began; the fleet's number is in o.Fleet
 	refused  string
 	later    []string
 }
@@ -78,7 +86,7 @@ func New(o Options) (_ *Server, err error) {
 		o.Resolvers = systemResolvers()
 	}
 	o.limits = o.limits.whole()
-	s := &Server{o: o, revision: 1, drain: make(chan struct{}), stopped: make(chan struct{})}
+	s := &Server{o: o, revision: 1, said: ops.Limiter{Log: o.Log}, drain: make(chan struct{}), stopped: make(chan struct{})}
 	defer func() {
 		if err != nil {
 			s.close()
@@ -86,12 +94,13 @@ func New(o Options) (_ *Server, err error) {
 	}()
 	s.metrics = ops.NewMetrics("dns-" + o.Name)
 	s.count.register(s.metrics)
+	o.Fleet.Watch(s.metrics)
 	s.aliases = newAliases(o.Now, lookup(o.Resolvers), func(result string) { s.count.aliases.WithLabelValues(result).Inc() })
 	roots, err := o.Identity.SiteRoots()
 	if err != nil {
 		return nil, err
 	}
-	s.prober = &prober{roots: roots, seen: s.probed, running: make(map[target]context.CancelFunc)}
+	s.prober = &prober{roots: roots, seen: s.probed, took: s.connected, running: make(map[target]context.CancelFunc)}
 	w, err := newWorld(o.Network, o.Now())
 	if err != nil {
 		return nil, err
@@ -139,6 +148,7 @@ func (s *Server) Run(ctx context.Context) error {
 	for _, t := range s.tcp {
 		t.serve(s)
 	}
+	s.loops.Go(s.watch)
 	s.life.Advance(ops.Ready)
 	s.o.Log.Info("ready", "addresses", bindAddresses(s.o.Network.Server(s.o.Name)))
 	if s.o.Ready != nil {
@@ -179,8 +189,7 @@ func (s *Server) Reload(network *deploy.Network) error {
 		s.later = restartNeeded(s.o.Network.Server(s.o.Name), conf)
 		s.refused = ""
 		s.revision++
-		s.count.revision.Set(float64(s.revision))
-		s.o.Log.Info("network file taken", "revision", s.revision, "at_next_start", s.later)
+		s.o.Log.Info("network file taken", "at_next_start", s.later)
 	})
 	return nil
 }
@@ -191,6 +200,11 @@ func (s *Server) take(w *world, note func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.health = s.health.of(w.network, w.targets)
+	var own []netip.Addr
+	if conf := w.network.Server(s.o.Name); conf != nil {
+		own = conf.Addresses
+	}
+	s.told = s.told.of(w, s.o.Name, own, s.o.Now(), s.count.moved)
 	s.publish(w)
 	s.prober.set(w.targets)
 	s.aliases.set(w.aliases)
@@ -204,6 +218,12 @@ func (s *Server) Refuse(why error) {
 	s.refused = why.Error()
 }
 
+// Admin is where the node answers its operator.
+func (s *Server) Admin() *ops.Admin { return s.admin }
+
+// Metrics takes what else the node's page of metrics is to show.
+func (s *Server) Metrics() prometheus.Registerer { return s.metrics }
+
 // close releases everything; what was never opened is left out.
 func (s *Server) close() {
 	soon, cancel := context.WithTimeout(context.Background(), time.Second)
@@ -214,6 +234,12 @@ func (s *Server) close() {
 	for _, t := range s.tcp {
 		t.finish()
 	}
+	s.mu.Lock()
+	for _, end := range s.unfollow {
+		end()
+	}
+	s.unfollow = nil
+	s.mu.Unlock()
 	if s.prober != nil {
 		s.prober.close()
 	}

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+	"time"
 
 	"hither/deploy"
 	"hither/deploy/ops"
@@ -48,6 +49,18 @@ func (s *Server) Status() ops.Status {
 	if len(s.later) > 0 {
 		n.Problems = append(n.Problems, "changed in the network file, in effect at the next start: "+strings.Join(s.later, ", "))
 	}
+	for i := range w.pops.list {
+		name := w.pops.list[i].name
+		if s.told.revoked(name) {
+			n.Problems = append(n.Problems, fmt.Sprintf("PoP %s is left out of answers, for its identity was revoked", name))
+		}
+		if d, drained := s.told.drains[name]; drained && d.Asked() {
+			n.Problems = append(n.Problems, fmt.Sprintf("PoP %s is drained by %s since %s", name, d.By, d.Since.Format(time.RFC3339)))
+		}
+		if at, ok := w.pops.now.Index(name); ok && s.told.times.Standing(at, s.o.Now()).Aside {
+			n.Problems = append(n.Problems, fmt.Sprintf("PoP %s claims to be much nearer than this server's own probes find; its round trips are set aside", name))
+		}
+	}
 	for _, t := range w.targets {
 		if s.health.drains[t] {
 			n.Problems = append(n.Problems, fmt.Sprintf("PoP %s drains at %s", t.pop, t.at))
@@ -61,7 +74,9 @@ func (s *Server) Status() ops.Status {
 			n.Problems = append(n.Problems, fmt.Sprintf("PoP %s is %s at %s: %s", t.pop, h.State(), t.at, why))
 		}
 	}
-	return ops.Status{Network: w.network.Name, Revision: s.revision, Nodes: []ops.NodeStatus{n}}
+	all := ops.Status{Network: w.network.Name, Revision: s.revision, Nodes: []ops.NodeStatus{n}}
+	s.o.Fleet.Show(&all)
+	return all
 }
 
 // connections are the TCP connections open.

@@ -95,6 +95,7 @@ func (c *choice) scope(w *world, st *steered, qtype uint16) int {
 		return 0 // nobody was told of, or everybody gets this answer
 	}
 	hashed := max(c.picked[0].HashBits, c.picked[1].HashBits)
+	hashed = max(hashed, int(c.picked[0].TimeBits), int(c.picked[1].TimeBits))
 	if hashed > 0 && c.client.Addr().Is4In6() {
 		hashed += 96 // it was counted in the IPv4 address
 	}

@@ -74,7 +74,7 @@ func build(n *deploy.Network, now time.Time) (*world, []deploy.Finding) {
 	slices.Sort(w.aliases)
 	w.aliases = slices.Compact(w.aliases)
 	var err error
-	if w.pops, err = newPopTable(n, nil); err != nil {
+	if w.pops, err = newPopTable(n, nil, nil, now); err != nil {
 		return nil, []deploy.Finding{{Path: "pops", Msg: err.Error()}}
 	}
 	return w, nil

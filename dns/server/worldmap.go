@@ -55,7 +55,7 @@ func (s *Server) mapCall(r *http.Request) (string, any, error) {
 // place by weight, a country stands for one of its clients.
 func (s *Server) Map(site string) (Map, error) {
 	s.mu.Lock()
-	w, revision := s.world.Load(), s.revision
+	w, revision := s.world.Load(), s.o.Fleet.Number(s.revision)
 	s.mu.Unlock()
 	n := w.network
 	if site == "" && len(n.Sites) > 0 {
@@ -69,7 +69,7 @@ func (s *Server) Map(site string) (Map, error) {
 	for i := range n.PoPs {
 		p := &n.PoPs[i]
 		serves[i] = p.Trust == n.Site(site).Trust
-		m.PoPs = append(m.PoPs, MapPoP{PoP: p.Name, Lat: p.Place.Lat, Lon: p.Place.Lon, City: p.Place.City, Up: w.pops.list[i].up(), Draining: w.pops.list[i].draining})
+		m.PoPs = append(m.PoPs, MapPoP{PoP: p.Name, Lat: p.Place.Lat, Lon: p.Place.Lon, City: p.Place.City, Up: w.pops.list[i].up(), Draining: w.pops.list[i].draining || w.pops.list[i].revoked})
 	}
 	for _, c := range geo.Countries() {
 		q := steer.Question{Found: geo.Found{Point: c.Point, Source: geo.SourceEmbedded}, Family: 4, Answers: 1, Site: serves}
