@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 
 	"github.com/spf13/cobra"
 
@@ -59,7 +58,7 @@ func checkCommand() *cobra.Command {
 }
 
 func fleetCommand() *cobra.Command {
-	c := &cobra.Command{Use: "fleet", Short: "Identities of a network's nodes", RunE: subcommand}
+	c := &cobra.Command{Use: "fleet", Short: "Lead the nodes of a network: identities, revisions of the network file, purges, backups", RunE: subcommand}
 	var file, out string
 	var own owner
 	initialise := &cobra.Command{
@@ -69,15 +68,12 @@ func fleetCommand() *cobra.Command {
 			"machine and given to it as --state. Run again after nodes were added: what is there and valid is kept.",
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			data, err := os.ReadFile(file)
+			data, network, err := readNetwork(file)
 			if err != nil {
-				return usage("--network: %v", err)
+				return err
 			}
-			network, err := deploy.Parse(file, data, checks...)
+			changes, err := fleet.Init(network, data, out)
 			if err != nil {
-				return wrong(err)
-			}
-			if _, err := fleet.Init(network, data, out); err != nil {
 				return usage("%v", err)
 			}
 			if own.set {
@@ -85,8 +81,11 @@ func fleetCommand() *cobra.Command {
 					return usage("--owner: %v", err)
 				}
 			}
+			away := awayOf(changes)
 			for _, n := range nodesOf(out, network) {
-				fmt.Fprintln(c.OutOrStdout(), n.Node)
+				if !away[n.Node] {
+					fmt.Fprintln(c.OutOrStdout(), n.Node)
+				}
 			}
 			return nil
 		},
@@ -96,8 +95,27 @@ func fleetCommand() *cobra.Command {
 	initialise.Flags().Var(&own, "owner", "give all of the folder to this user and group, which takes root (default: who calls)")
 	initialise.MarkFlagRequired("network")
 	initialise.MarkFlagRequired("out")
-	c.AddCommand(initialise)
+	c.AddCommand(initialise, addCommand(), revokeCommand(), renewCommand(), rotateCommand(), backupCommand(), restoreCommand(), moveHubCommand(), natsConfigCommand())
+	c.AddCommand(applyCommand(), historyCommand(), diffCommand(), rollbackCommand(), nodesCommand(), purgesCommand(), tokenCommand(),
+		wordCommand("rollout", "Show how far the last roll-out is, until it has ended", "rollout"),
+		wordCommand("promote", "Take the revision that a canary tries to all nodes now", "promote"),
+		wordCommand("abort", "Take the revision that a canary tries back", "abort"))
 	return c
+}
+
+// readNetwork reads and checks the network file that --network names.
+func readNetwork(path string) ([]byte, *deploy.Network, error) {
+	data, err := deploy.Read(path)
+	var network *deploy.Network
+	if err == nil {
+		network, err = deploy.Parse(path, data, checks...)
+	}
+	if mistakes := (deploy.Mistakes)(nil); errors.As(err, &mistakes) {
+		return nil, nil, wrong(mistakes)
+	} else if err != nil {
+		return nil, nil, usage("--network: %v", err)
+	}
+	return data, network, nil
 }
 
 // outputFlag adds -o to a command that prints something.

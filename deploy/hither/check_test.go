@@ -20,11 +20,10 @@ func TestCheckAsksTheRoles(t *testing.T) {
 	}
 	for _, c := range []struct{ from, to, want string }{
 		{"disk: 0B", "disk: 1MiB", ":16:33: disk: 1MiB is too little for a disk tier; the least is 16MiB, and 0B is none"},
-		{"protocol: h2", "protocol: h3", "protocol: this version speaks h2 with origins and nothing else"},
-		{"# shield: iad  ", "shield: iad #", "shield: this version has no origin shield; leave it out"},
+		{"# shield: iad  ", "shield: iad #", "shield: PoP `iad` has no port for the others"},
 		{"rules: []", `rules: [{path: "*", key: {headers: [X-Country, x-real-ip]}}]`, "headers: x-real-ip cannot choose: an edge makes it itself, does not pass it on, or judges by it already"},
 		{"certificate: local", "certificate: acme", "certificate: this version orders no certificates"},
-		{"static: {folder: \"\", cache_control: \"public, max-age=60\"}", "discover: {dns: _http._tcp.app.internal, type: SRV}", "discover: this version looks no servers up"},
+		{"static: {folder: \"\", cache_control: \"public, max-age=60\"}", "discover: {fleet: app}", "fleet: this version has no table of the fleet's servers"},
 		{`ns1 300 A 127.0.0.1`, `ns1 300 A one`, "records:"},
 		{`ns1 300 A 127.0.0.1`, `ns1 300 A 127.0.0.1", "www 300 A 127.0.0.2`, "www"},
 		{"dnssec: off", "dnssec: on", "dnssec: this program cannot sign zones"},

@@ -14,6 +14,7 @@ import (
 
 	"hither/deploy"
 	"hither/deploy/fleet"
+	"hither/deploy/fleet/bus"
 )
 
 // A group is the child processes of `hither up`, one per node. Each holds one end of a
@@ -26,6 +27,7 @@ type group struct {
 
 	mu       sync.Mutex // guards what follows
 	children map[string]*child
+	away     map[string]bool // nodes of the network that were made for other machines
 	order    []string
 	stopping bool
 	wg       sync.WaitGroup
@@ -44,11 +46,13 @@ func nodesOf(dir string, n *deploy.Network) []upChild {
 		nodes = append(nodes, upChild{Node: node, Role: role, Name: name, Addresses: addresses, Socket: filepath.Join(dir, "nodes", node, "admin.sock")})
 	}
 	for _, o := range n.Origins {
-		var addresses []string
-		for _, a := range o.Gateway.Addresses {
-			addresses = append(addresses, a.String())
+		for _, g := range o.AllGateways() {
+			var addresses []string
+			for _, a := range g.Addresses {
+				addresses = append(addresses, a.String())
+			}
+			add("origin", g.Name, addresses)
 		}
-		add("origin", o.Name, addresses)
 	}
 	for _, p := range n.PoPs {
 		var addresses []string
@@ -67,11 +71,48 @@ func nodesOf(dir string, n *deploy.Network) []upChild {
 	return nodes
 }
 
+// init gives the network's nodes their identities, but for those that are elsewhere, of which it says so.
+func (g *group) init(n *deploy.Network, file []byte) error {
+	changes, err := fleet.Init(n, file, g.dir)
+	if err != nil {
+		return err
+	}
+	away := awayOf(changes)
+	g.mu.Lock()
+	before := g.away
+	g.away = away
+	g.mu.Unlock()
+	for _, c := range changes {
+		if c.Away && !before[c.Node] {
+			fmt.Fprintf(g.stderr, "hither: %s is not started here: `hither fleet add` made it for another machine\n", c.Node)
+		}
+	}
+	return nil
+}
+
+// awayOf are the nodes that were made for other machines.
+func awayOf(changes []fleet.Change) map[string]bool {
+	away := make(map[string]bool)
+	for _, c := range changes {
+		if c.Away {
+			away[c.Node] = true
+		}
+	}
+	return away
+}
+
+// ours are the nodes of a network that run here.
+func (g *group) ours(n *deploy.Network) []upChild {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return slices.DeleteFunc(nodesOf(g.dir, n), func(c upChild) bool { return g.away[c.Node] })
+}
+
 // start starts what the network has and does not run yet, role by role, and waits until
 // all of it is ready. The error is one line of the node that could not start.
 func (g *group) start(n *deploy.Network) error {
 	var wave []*child
-	for _, node := range nodesOf(g.dir, n) {
+	for _, node := range g.ours(n) {
 		if g.runs(node.Node) {
 			continue
 		}
@@ -105,6 +146,9 @@ func (g *group) await(wave []*child) error {
 			words := c.lastWords()
 			if strings.Contains(words, "in use") {
 				words += "; --net 127.N moves all of this network"
+			}
+			if strings.Contains(words, "cannot assign requested address") {
+				words += "; a node of another machine is made with `hither fleet add --out` before the network file names it"
 			}
 			return usage("%s did not start: %s", c.Node, words)
 		case <-time.After(time.Minute):
@@ -188,7 +232,7 @@ func (g *group) reload() {
 		n, err = deploy.Parse(path, data, checks...)
 	}
 	if err == nil {
-		_, err = fleet.Init(n, data, g.dir)
+		err = g.init(n, data)
 	}
 	if err == nil {
 		g.retire(n)
@@ -205,10 +249,37 @@ func (g *group) reload() {
 	fmt.Fprintln(g.stderr, "hither: network file read again")
 }
 
-// retire ends the nodes that the network no longer has.
+// adopt makes a revision of the fleet the network file: it gives new nodes their identities and starts them, and ends those that are
+// gone. The others have it from the fleet. It says whether the file is there now.
+func (g *group) adopt(number int, data []byte) bool {
+	path := filepath.Join(g.dir, "network.yaml")
+	n, err := deploy.Parse(path, data, checks...)
+	if err == nil {
+		err = g.init(n, data)
+	}
+	if err == nil {
+		err = replace(path, data)
+	}
+	if err == nil {
+		if err := writeJSON(filepath.Join(g.dir, syncFile), agreed{number, bus.HashOf(data)}); err != nil {
+			fmt.Fprintf(g.stderr, "hither: %v\n", err)
+		}
+		g.retire(n)
+		err = g.start(n)
+		g.note()
+	}
+	if err != nil {
+		fmt.Fprintf(g.stderr, "hither: revision %d of the fleet was not taken here:\n%v\n", number, err)
+		return false
+	}
+	fmt.Fprintf(g.stderr, "hither: the network file is revision %d of the fleet now\n", number)
+	return true
+}
+
+// retire ends the nodes that the network no longer has here.
 func (g *group) retire(n *deploy.Network) {
 	stays := make(map[string]bool)
-	for _, node := range nodesOf(g.dir, n) {
+	for _, node := range g.ours(n) {
 		stays[node.Node] = true
 	}
 	g.mu.Lock()

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -21,7 +22,7 @@ import (
 
 func explainCommand() *cobra.Command {
 	c := &cobra.Command{Use: "explain", Short: "Show a decision of a running network, with its reasons", RunE: subcommand}
-	c.AddCommand(explainDNSCommand(), explainMapCommand(), explainRequestCommand())
+	c.AddCommand(explainDNSCommand(), explainMapCommand(), explainRequestCommand(), explainOriginCommand())
 	return c
 }
 
@@ -163,7 +164,7 @@ func printExplanation(w io.Writer, x server.Explanation) {
 	if len(x.Candidates) > 0 {
 		fmt.Fprintln(w)
 		t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-		fmt.Fprintln(t, "RANK\tPOP\tDISTANCE\tRTT\tSTATE\tLOAD\tWEIGHT\tSTRUCK OUT\tREASON")
+		fmt.Fprintln(t, "RANK\tPOP\tDISTANCE\tRTT\tSTATE\tLOAD\tSHED\tWEIGHT\tSTRUCK OUT\tREASON")
 		for _, c := range x.Candidates {
 			struck, rank := "-", "-"
 			if c.Struck != nil {
@@ -172,10 +173,18 @@ func printExplanation(w io.Writer, x server.Explanation) {
 			if c.Rank > 0 {
 				rank = strconv.Itoa(c.Rank)
 			}
-			fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\n", rank, c.PoP, measured(c.Distance, "%.0f km"), measured(c.RTT, "%.1f ms"), c.State,
-				measured(c.Load, "%.2f"), c.Weight, struck, orDash(c.Reason))
+			fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\n", rank, c.PoP, measured(c.Distance, "%.0f km"), rttWords(&c), c.State,
+				measured(c.Load, "%.2f"), shedWords(&c), c.Weight, struck, orDash(c.Reason))
 		}
 		t.Flush()
+		for _, c := range x.Candidates {
+			if c.RTTUnused != "" {
+				fmt.Fprintf(w, "%s: round trip not used: %s\n", c.PoP, c.RTTUnused)
+			}
+			if c.Drain != nil {
+				fmt.Fprintf(w, "%s: drained since %s by %s\n", c.PoP, c.Drain.Since.Format(time.RFC3339), c.Drain.By)
+			}
+		}
 	}
 	fmt.Fprintln(w)
 	if len(x.Answer.PoPs) > 0 {
@@ -226,4 +235,23 @@ func orDash(s string) string {
 		return "-"
 	}
 	return s
+}
+
+// rttWords is a candidate's round trip, and whose word it is.
+func rttWords(c *server.Candidate) string {
+	words := measured(c.RTT, "%.1f ms")
+	if c.RTTFrom == "guess" {
+		return "~" + words
+	}
+	if c.RTTFrom == "probe" {
+		return words + " (probe)"
+	}
+	return words
+}
+
+func shedWords(c *server.Candidate) string {
+	if c.Shed == 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%.0f %%", c.Shed*100)
 }

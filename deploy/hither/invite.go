@@ -20,7 +20,7 @@ func invite(w io.Writer, dir string, n *deploy.Network) {
 		case fleet.RoleEdge:
 			city = n.PoP(node.Name).Place.City
 		case fleet.RoleOrigin:
-			if place := n.Origin(node.Name).Place; place != nil {
+			if place := n.OriginNode(node.Name).Place; place != nil {
 				city = place.City
 			}
 		}

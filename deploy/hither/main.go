@@ -8,8 +8,10 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 func main() { os.Exit(run(context.Background(), os.Args[1:], os.Stdout, os.Stderr)) }
@@ -52,6 +54,38 @@ func subcommand(c *cobra.Command, args []string) error {
 	return c.Help()
 }
 
+// tellUse has every command below c say how it is called where it has too few or too many words.
+func tellUse(c *cobra.Command) {
+	if check := c.Args; check != nil {
+		c.Args = func(c *cobra.Command, args []string) error {
+			err := check(c, args)
+			if exit := (*exitError)(nil); err == nil || errors.As(err, &exit) {
+				return err
+			}
+			return usage("%v; it is called as `%s`", err, c.UseLine())
+		}
+	}
+	for _, sub := range c.Commands() {
+		tellUse(sub)
+	}
+}
+
+// flagMistake says of a flag that a command does not know which verbs there are, where the command has nothing but those.
+func flagMistake(c *cobra.Command, err error) error {
+	own := false
+	c.LocalFlags().VisitAll(func(f *pflag.Flag) { own = own || f.Name != "help" && f.Name != "version" })
+	var verbs []string
+	for _, sub := range c.Commands() {
+		if sub.IsAvailableCommand() {
+			verbs = append(verbs, sub.Name())
+		}
+	}
+	if own || len(verbs) == 0 {
+		return err
+	}
+	return usage("%v; `%s` wants one of %s before it", err, c.CommandPath(), strings.Join(verbs, ", "))
+}
+
 // run executes one call and returns the exit status.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root := &cobra.Command{
@@ -67,7 +101,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root.SetErr(stderr)
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(upCommand(), edgeCommand(), originCommand(), dnsCommand(), checkCommand(), fleetCommand(),
-		readyCommand(), statusCommand(), drainCommand(), purgeCommand(), explainCommand())
+		readyCommand(), statusCommand(), drainCommand(), purgeCommand(), warmCommand(), explainCommand())
+	tellUse(root)
+	root.SetFlagErrorFunc(flagMistake)
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return 0

@@ -3,13 +3,13 @@ package main
 import (
 	"bufio"
 	"context"
-	"errors"
 	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"runtime/debug"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
 
 	"hither/deploy"
@@ -63,8 +63,9 @@ func edgeCommand() *cobra.Command {
 func originCommand() *cobra.Command {
 	o := nodeOptions{checks: []deploy.Check{gateway.Check}}
 	c := &cobra.Command{
-		Use:   "origin --name ORIGIN --state DIR",
-		Short: "Run the gateway of one origin",
+		Use:   "origin --name GATEWAY --state DIR",
+		Short: "Run one gateway of an origin",
+		Long:  "Run one gateway of an origin. The first of an origin has the origin's name.",
 		Args:  cobra.NoArgs,
 		RunE:  func(c *cobra.Command, _ []string) error { return runNode(c.Context(), o, "origin", newOrigin) },
 	}
@@ -89,6 +90,9 @@ type role interface {
 	Run(context.Context) error
 	Reload(*deploy.Network) error
 	Refuse(error)
+	Status() ops.Status
+	Admin() *ops.Admin
+	Metrics() prometheus.Registerer
 }
 
 // given is what every role is assembled from.
@@ -99,6 +103,8 @@ type given struct {
 	log      *slog.Logger
 	access   *accesslog.Log // nil = none
 	ready    func()
+	goes     func() // to be called when it begins to drain
+	fleet    *ops.Fleet
 }
 
 // runNode is the life of a node's process: its network file, its parts, its signals.
@@ -113,9 +119,8 @@ func runNode(ctx context.Context, o nodeOptions, roleName string, assemble func(
 	if identity.Role != roleName || identity.Name != o.name {
 		return usage("the identity in %s is %s's, not %s's", o.state, identity.Peer, node)
 	}
-	revisions := fleet.RevisionsIn(o.state)
-	network, err := o.load(revisions, log)
-	if err != nil {
+	p := newProcess(o, identity, log)
+	if err := p.load(); err != nil {
 		return err
 	}
 	access, err := openAccessLog(o, log)
@@ -126,75 +131,28 @@ func runNode(ctx context.Context, o nodeOptions, roleName string, assemble func(
 		defer access.Close()
 	}
 	link := openLink(o.linkFD)
-	r, err := assemble(given{o, network, identity, log, access, link.ready})
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	link.lifeline(cancel)
+	if p.files.Network() == nil {
+		if err := p.await(ctx); err != nil || ctx.Err() != nil {
+			return err
+		}
+	}
+	r, err := assemble(given{o, p.files.Network(), identity, log, access, link.ready, p.say, &p.fleet})
 	if err != nil {
 		return usage("%v", err)
 	}
+	p.take(r)
 	reload := func() error {
 		if access != nil {
 			if err := access.Reopen(); err != nil {
 				log.Warn("access log", "error", err)
 			}
 		}
-		err := o.reload(revisions, r, log)
-		if err != nil {
-			r.Refuse(err)
-		}
-		return err
+		return p.reload()
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	link.lifeline(cancel)
-	return ops.Run(ctx, log, reload, r.Run)
-}
-
-// load reads the network file a node starts with: the one given, else its last good one.
-func (o nodeOptions) load(revisions *fleet.Revisions, log *slog.Logger) (*deploy.Network, error) {
-	if o.network == "" {
-		current, err := revisions.Current()
-		if err != nil {
-			return nil, usage("%v", err)
-		}
-		if current.Damaged != nil {
-			log.Error("the network file in use was damaged; starting with the one before it", "error", current.Damaged)
-		}
-		return current.Network, nil
-	}
-	data, err := os.ReadFile(o.network)
-	if err != nil {
-		return nil, usage("--network: %v", err)
-	}
-	network, err := deploy.Parse(o.network, data, o.checks...)
-	if err != nil {
-		return nil, wrong(errors.Join(err, revisions.Refuse(data, err)))
-	}
-	if err := revisions.Accept(data); err != nil {
-		return nil, usage("%v", err)
-	}
-	return network, nil
-}
-
-// reload gives the role the network file as it is now. One that is bad, or that the
-// role cannot take, is kept aside with the reason, and the old one stays.
-func (o nodeOptions) reload(revisions *fleet.Revisions, r role, log *slog.Logger) error {
-	if o.network == "" {
-		return errors.New("this node was started without --network: there is no file to read again")
-	}
-	data, err := os.ReadFile(o.network)
-	if err != nil {
-		return err
-	}
-	network, err := deploy.Parse(o.network, data, o.checks...)
-	if err == nil {
-		err = r.Reload(network)
-	}
-	if err != nil {
-		return errors.Join(err, revisions.Refuse(data, err))
-	}
-	if err := revisions.Accept(data); err != nil {
-		log.Error("the new network file is in force but could not be kept; a start without --network would go back to the old one", "error", err)
-	}
-	return nil
+	return ops.Run(ctx, log, reload, p.run)
 }
 
 // openAccessLog opens what --access-log names.
@@ -251,21 +209,21 @@ func newEdge(g given) (role, error) {
 	ops.PaceCollector()
 	return node.New(node.Options{
 		Name: g.o.name, State: g.o.state, Network: g.network, Identity: g.identity,
-		Version: version(), Log: g.log, AccessLog: g.access, Ready: g.ready,
+		Version: version(), Log: g.log, AccessLog: g.access, Ready: g.ready, Goes: g.goes, Fleet: g.fleet,
 	})
 }
 
 func newOrigin(g given) (role, error) {
 	return gateway.New(gateway.Options{
 		Name: g.o.name, State: g.o.state, Network: g.network, Identity: g.identity,
-		Version: version(), Log: g.log, Ready: g.ready,
+		Version: version(), Log: g.log, Ready: g.ready, Fleet: g.fleet,
 	})
 }
 
 func newDNS(g given) (role, error) {
 	return server.New(server.Options{
 		Name: g.o.name, State: g.o.state, Network: g.network, Identity: g.identity,
-		Version: version(), Log: g.log, Ready: g.ready,
+		Version: version(), Log: g.log, Ready: g.ready, Fleet: g.fleet,
 	})
 }
 

@@ -108,47 +108,24 @@ func readyCommand() *cobra.Command {
 	return c
 }
 
-func statusCommand() *cobra.Command {
-	var state, output string
-	c := &cobra.Command{
-		Use:   "status",
-		Short: "Show what every node is doing",
-		Args:  cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
-			s, err := collect(c.Context(), state)
-			if err != nil {
-				return err
-			}
-			if output == "json" {
-				return printDocument(c.OutOrStdout(), "status", s)
-			}
-			printStatus(c.OutOrStdout(), s)
-			return nil
-		},
-	}
-	stateFlag(c, &state)
-	outputFlag(c, &output)
-	return c
-}
-
 // printStatus writes the status for people: one line a node, then what is wrong.
 func printStatus(w io.Writer, s ops.Status) {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "NODE\tSTATE\tPID\tREVISION\tREQUESTS\tHITS\tSENT\tCONNECTIONS\tFIRST BYTE p50/p99\tORIGINS")
+	fmt.Fprintln(t, "NODE\tSTATE\tPID\tREVISION\tLOAD\tREQUESTS\tHITS\tSENT\tCONNECTIONS\tFIRST BYTE p50/p99\tORIGINS")
 	for _, n := range s.Nodes {
-		if n.State == ops.Down {
-			fmt.Fprintf(t, "%s\t%s\t-\t-\t-\t-\t-\t-\t-\t-\n", n.Node, n.State)
+		if n.State == ops.Down || n.State == ops.Unknown {
+			fmt.Fprintf(t, "%s\t%s\t-\t-\t-\t-\t-\t-\t-\t-\t-\n", n.Node, n.State)
 			continue
 		}
-		hits := "-"
+		hits, load := "-", "-"
 		if n.Role == "edge" {
-			hits = strconv.FormatInt(n.HitsTotal, 10)
+			hits, load = strconv.FormatInt(n.HitsTotal, 10), fmt.Sprintf("%.0f %%", 100*n.Load)
 		}
 		first := "-"
 		if q := n.FirstByte; q != nil {
 			first = fmt.Sprintf("%.2f / %.2f ms", q.P50, q.P99)
 		}
-		fmt.Fprintf(t, "%s\t%s\t%d\t%d\t%d\t%s\t%s\t%s\t%s\t%s\n", n.Node, n.State, n.PID, n.Revision, n.RequestsTotal, hits,
+		fmt.Fprintf(t, "%s\t%s\t%d\t%d\t%s\t%d\t%s\t%s\t%s\t%s\t%s\n", n.Node, n.State, n.PID, n.Revision, load, n.RequestsTotal, hits,
 			size(n.BytesTotal), connectionWords(n.Connections), first, originWords(n.Origins))
 	}
 	t.Flush()
@@ -237,6 +214,7 @@ func drainCommand() *cobra.Command {
 			return nil
 		},
 	}
+	c.AddCommand(drainPopCommand())
 	stateFlag(c, &state)
 	outputFlag(c, &output)
 	return c

@@ -10,12 +10,12 @@ import (
 	"path/filepath"
 	"runtime"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
 	"hither/deploy"
-	"hither/deploy/fleet"
 )
 
 // upOptions are the flags of `hither up`.
@@ -70,29 +70,58 @@ func up(ctx context.Context, o upOptions, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	if _, err := fleet.Init(network, data, dir); err != nil {
-		return usage("%v", err)
-	}
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 	defer signal.Stop(signals)
 
 	g := newGroup(dir, o.restart, stderr)
 	defer g.stop()
+	if err := g.init(network, data); err != nil {
+		return usage("%v", err)
+	}
 	if err := g.start(network); err != nil {
 		return err
 	}
 	if err := g.record(); err != nil {
 		return usage("%v", err)
 	}
+	s := newSteward(dir, func(format string, args ...any) { fmt.Fprintf(g.stderr, "hither: "+format+"\n", args...) })
+	steward, endSteward := context.WithCancel(ctx)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		s.run(steward)
+	}()
+	defer func() {
+		endSteward()
+		<-ended
+	}()
+	if len(network.Hub.URLs) > 0 {
+		select { // what is asked of the fleet next finds its control there
+		case <-s.synced:
+		case <-time.After(firstTime):
+		case <-ctx.Done():
+		}
+	}
 	invite(stdout, dir, network)
 	fmt.Fprintln(stdout, "ready")
+	daily := time.NewTicker(24 * time.Hour)
+	defer daily.Stop()
 	for {
 		select {
+		case <-daily.C:
+			if err := renewDue(ctx, dir, stderr); err != nil {
+				fmt.Fprintln(stderr, "hither: identities are not renewed:", err)
+			}
 		case <-ctx.Done():
 			return nil
-		case s := <-signals:
-			if s != syscall.SIGHUP {
+		case rev := <-s.news:
+			if g.adopt(rev.Number, rev.File) {
+				s.moved.ring()
+				s.edited.ring()
+			}
+		case sig := <-signals:
+			if sig != syscall.SIGHUP {
 				fmt.Fprintln(stderr, "hither: stopping; requests under way may finish (again to stop at once)")
 				go func() {
 					<-signals
@@ -101,9 +130,14 @@ func up(ctx context.Context, o upOptions, stdout, stderr io.Writer) error {
 				return nil
 			}
 			g.reload()
+			s.moved.ring()
+			s.edited.ring()
 		}
 	}
 }
+
+// firstTime is how long a start waits until the fleet has its first revision, before it says that all is ready.
+const firstTime = 5 * time.Second
 
 // lock keeps a second `up` off the state folder. The kernel drops the lock with the
 // process, however that ends.
