@@ -39,16 +39,17 @@ func (e exitError) Error() string { return fmt.Sprintf("exit status %d", int(e))
 // run executes one call and returns the exit status.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root := &cobra.Command{
-		Use:           "bench",
-		Short:         "Measure hither",
-		SilenceErrors: true,
-		SilenceUsage:  true,
+		Use:                "bench",
+		Short:              "Measure hither",
+		SilenceErrors:      true,
+		DisableSuggestions: true, // a mistake is one line
+		SilenceUsage:       true,
 	}
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(conformanceCommand(), dnsCommand(), holdCommand(), labCommand(), loadCommand(), peersCommand(), rttCommand(), traceCommand(), upstreamCommand())
+	root.AddCommand(conformanceCommand(), dnsCommand(), farCommand(), holdCommand(), labCommand(), loadCommand(), peersCommand(), purgeCommand(), reportsCommand(), rttCommand(), steerCommand(), traceCommand(), upstreamCommand())
 	err := root.ExecuteContext(ctx)
 	var missing *load.MissingError
 	var inner exitError

@@ -84,7 +84,7 @@ func TestMakeBench(t *testing.T) {
 			t.Errorf("%s fails: %v, %s; want %q", fail, err, out, want)
 		}
 		ran, _ := os.ReadFile(filepath.Join(dir, "ran"))
-		for _, must := range []string{"peers.test ", "lab.test ", "bench dns\n", "bench rtt\n", "bench dns peers --readme", "bench peers --readme"} {
+		for _, must := range []string{"peers.test ", "lab.test ", "bench dns\n", "bench rtt\n", "bench far\n", "bench purge\n", "bench steer\n", "bench reports\n", "bench dns peers --readme", "bench peers --readme"} {
 			if !strings.Contains(string(ran), must) {
 				t.Errorf("%s fails, and this was not run: %q", fail, must)
 			}

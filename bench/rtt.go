@@ -7,7 +7,6 @@ import (
 	"io"
 	"net/url"
 	"os"
-	"path/filepath"
 	"slices"
 	"time"
 
@@ -111,17 +110,7 @@ func (o *rttOptions) check() error {
 	if err := checkPicture(o.svg); err != nil {
 		return err
 	}
-	if o.hither == "" {
-		self, err := os.Executable()
-		if err != nil {
-			return err
-		}
-		o.hither = filepath.Join(filepath.Dir(self), "hither")
-	}
-	if _, err := os.Stat(o.hither); err != nil {
-		return fmt.Errorf("the program hither: %w; `make build` makes it as bin/hither", err)
-	}
-	return nil
+	return findHither(&o.hither)
 }
 
 // benchRTT makes a lab, measures in it, and prints what it found.

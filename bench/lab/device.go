@@ -39,19 +39,32 @@ func address(a [4]byte) error {
 		if err := size(fd, r, mtu); err != nil {
 			return err
 		}
-		for _, step := range []struct {
-			request uint
-			address [4]byte
-		}{{unix.SIOCSIFADDR, a}, {unix.SIOCSIFNETMASK, [4]byte{255, 255, 255, 0}}} {
-			if err := r.SetInet4Addr(step.address[:]); err != nil {
-				return err
-			}
-			if err := unix.IoctlIfreq(fd, step.request, r); err != nil {
-				return err
-			}
+		if err := assign(fd, r, a, [4]byte{255, 254, 0, 0}); err != nil {
+			return err
 		}
 		return raise(fd, r)
 	})
+}
+
+// crowd makes all addresses of clients the calling thread's namespace's own: on the loopback device a whole network is.
+func crowd() error {
+	return configure("lo:1", func(fd int, r *unix.Ifreq) error { return assign(fd, r, ClientAddr(0).As4(), [4]byte{255, 255, 0, 0}) })
+}
+
+// assign gives a device an address and its network.
+func assign(fd int, r *unix.Ifreq, a, mask [4]byte) error {
+	for _, step := range []struct {
+		request uint
+		address [4]byte
+	}{{unix.SIOCSIFADDR, a}, {unix.SIOCSIFNETMASK, mask}} {
+		if err := r.SetInet4Addr(step.address[:]); err != nil {
+			return err
+		}
+		if err := unix.IoctlIfreq(fd, step.request, r); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // size gives a device the size of its largest packet and the length of its queue.

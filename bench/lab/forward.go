@@ -12,9 +12,9 @@ import (
 
 // A forwarder carries packets between the places' devices. One thread of its own does that.
 type forwarder struct {
-	epoch   time.Time // durations count from here
-	devices [places]int
-	wake    int // eventfd; a write makes the thread look up
+	epoch   time.Time   // durations count from here
+	devices [places]int // -1 = no such place
+	wake    int         // eventfd; a write makes the thread look up
 	ended   chan struct{}
 
 	mu        sync.Mutex // guards what follows
@@ -63,7 +63,7 @@ func (f *forwarder) run() {
 	defer restore()
 	var fds [places + 1]unix.PollFd
 	for i, d := range f.devices {
-		fds[i] = unix.PollFd{Fd: int32(d), Events: unix.POLLIN}
+		fds[i] = unix.PollFd{Fd: int32(d), Events: unix.POLLIN} // a negative one is passed over (poll(2))
 	}
 	fds[places] = unix.PollFd{Fd: int32(f.wake), Events: unix.POLLIN}
 	var a alarm
@@ -106,7 +106,10 @@ func (f *forwarder) step() (next time.Duration, more, over bool) {
 		return 0, false, true
 	}
 	// First all that was sent: a packet sent before an arrival must not look like its effect.
-	for from := range f.devices {
+	for from, d := range f.devices {
+		if d < 0 {
+			continue
+		}
 		if err := f.take(Place(from)); err != nil {
 			f.fault = err
 			return 0, false, true

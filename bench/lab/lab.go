@@ -20,6 +20,10 @@ type Options struct {
 	// so it is as far from the client and the origin as the edge is, and next to the edge; others have no distance.
 	Segments map[Segment]Conditions
 
+	// Fleet makes places for two more edges, [Second] and [Third], and a network with three PoPs. Their segments have no distance
+	// unless they are named.
+	Fleet bool
+
 	// Seed decides which packets get lost, and the jitter of each: with the same seed, of the packets of one
 	// direction the same ones. 0 takes a seed by chance.
 	Seed uint64
@@ -59,7 +63,8 @@ func (o Options) complete() (map[Segment]Conditions, error) {
 // A Lab is a running lab. Its methods may be called at the same time, but for Close.
 type Lab struct {
 	seed    uint64
-	nodes   [places]*Node
+	fleet   bool
+	nodes   [places]*Node // nil: the lab has no such place
 	forward *forwarder
 	names   []string // files that Name made
 }
@@ -73,12 +78,15 @@ func Start(o Options) (*Lab, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Lab{seed: o.Seed}
+	l := &Lab{seed: o.Seed, fleet: o.Fleet}
 	for l.seed == 0 {
 		l.seed = rand.Uint64()
 	}
 	var devices [places]int
 	for p := range Place(places) {
+		if devices[p] = -1; !l.has(p) {
+			continue
+		}
 		n, err := newNamespace(p)
 		if err != nil {
 			l.Close()
@@ -97,7 +105,10 @@ func Start(o Options) (*Lab, error) {
 // Seed is the seed in use.
 func (l *Lab) Seed() uint64 { return l.seed }
 
-// At is a place, to run things in.
+// has reports whether the lab has a place.
+func (l *Lab) has(p Place) bool { return int(p) < common || l.fleet }
+
+// At is a place, to run things in; nil where the lab has none such.
 func (l *Lab) At(p Place) *Node { return l.nodes[p] }
 
 // Set changes the conditions of a segment. Packets under way keep theirs, and are not overtaken.

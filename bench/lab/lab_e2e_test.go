@@ -97,7 +97,7 @@ func more(before, after map[string]bool) (left []string) {
 }
 
 // plants is set in the environment of this test's program to plant a fault which the tests then must see:
-// `round trip` is one too many, `namespace` and `device` are left.
+// `round trip` and `connection` are one too many, `namespace` and `device` are left.
 const plants = "LAB_TEST_PLANTS"
 
 func TestUpAndDownTenTimes(t *testing.T) {

@@ -36,6 +36,9 @@ func (l *Lab) name(prefix string) error {
 		return err
 	}
 	for p := range Place(places) {
+		if !l.has(p) {
+			continue
+		}
 		link := filepath.Join(netnsDir, prefix+"-"+p.String())
 		if err := os.Symlink(l.nodes[p].Namespace(), link); err != nil {
 			return err

@@ -70,6 +70,11 @@ func (n *namespace) furnish() (err error) {
 	if n.device, err = openTUN(deviceName); err != nil {
 		return err
 	}
+	if n.place == Client {
+		if err := crowd(); err != nil {
+			return err
+		}
+	}
 	return address(n.place.Addr().As4())
 }
 

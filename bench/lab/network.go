@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"bytes"
 	"context"
 	"crypto/x509"
 	_ "embed"
@@ -9,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -22,6 +24,9 @@ import (
 
 //go:embed network.yaml
 var networkFile string
+
+//go:embed fleet.yaml
+var fleetFile string
 
 // Host is the site's name in a lab. Clients reach it on the standard ports.
 const Host = "www.hither.test"
@@ -37,6 +42,12 @@ type NetworkOptions struct {
 
 	// Site is the folder that the origin serves. "" is one in Dir, with a page and objects of the sizes in Sizes.
 	Site string
+
+	// Capacity is how many requests a second the PoP at Edge is made for, in a lab with a fleet. 0 = it is never full.
+	Capacity int
+
+	// Connections are those that the edge keeps open to the origin. 0 is the network file's default.
+	Connections int
 }
 
 // Sizes are the objects of a lab's own site, by path. Their content is random, so nothing compresses it.
@@ -44,7 +55,7 @@ func Sizes() map[string]int {
 	return map[string]int{"/1KiB.bin": 1 << 10, "/64KiB.bin": 64 << 10, "/1MiB.bin": 1 << 20}
 }
 
-// A Network is hither in a lab: one process each for the edge, the origin and the DNS server. Its methods may be called
+// A Network is hither in a lab: one process each for the edges, the origin, with the hub in it, and the DNS server. Its methods may be called
 // at the same time.
 type Network struct {
 	// Dir is the state folder, which operator commands take by --state. Its files are those of `hither up`.
@@ -65,10 +76,13 @@ func (l *Lab) StartNetwork(ctx context.Context, o NetworkOptions) (*Network, err
 		return nil, fmt.Errorf("lab: the program hither: %w; `make build` makes it as bin/hither", err)
 	}
 	n := &Network{lab: l, program: o.Program, Dir: o.Dir}
-	if err := n.prepare(o.Site); err != nil {
+	if err := n.prepare(o); err != nil {
 		return nil, fmt.Errorf("lab: prepare the network: %w", errors.Join(err, n.Close()))
 	}
-	for _, p := range []Place{Origin, Edge, DNS} {
+	for _, p := range []Place{Origin, Edge, Second, Third, DNS} {
+		if !l.has(p) {
+			continue
+		}
 		if err := n.Start(ctx, p); err != nil {
 			return nil, errors.Join(err, n.Close())
 		}
@@ -77,7 +91,8 @@ func (l *Lab) StartNetwork(ctx context.Context, o NetworkOptions) (*Network, err
 }
 
 // prepare fills the state folder.
-func (n *Network) prepare(site string) (err error) {
+func (n *Network) prepare(o NetworkOptions) (err error) {
+	site := o.Site
 	if n.Dir == "" {
 		if n.Dir, err = os.MkdirTemp("", "hither-lab-"); err != nil {
 			return err
@@ -98,7 +113,14 @@ func (n *Network) prepare(site string) (err error) {
 	} else if site, err = filepath.Abs(site); err != nil {
 		return err
 	}
-	text := []byte(strings.Replace(networkFile, "{folder: SITE,", "{folder: "+strconv.Quote(site)+",", 1))
+	file := networkFile
+	if n.lab.fleet {
+		file = strings.Replace(fleetFile, "requests: 0", "requests: "+strconv.Itoa(o.Capacity), 1)
+	}
+	text := []byte(strings.Replace(file, "{folder: SITE,", "{folder: "+strconv.Quote(site)+",", 1))
+	if o.Connections != 0 {
+		text = bytes.Replace(text, []byte("    app:\n"), fmt.Appendf(nil, "    pool: {connections: %d}\n    app:\n", o.Connections), 1)
+	}
 	network, err := deploy.Parse("network.yaml", text)
 	if err != nil {
 		return err
@@ -115,6 +137,8 @@ var nodes = [places]struct{ role, name, addresses string }{
 	Edge:   {fleet.RoleEdge, "near", "198.18.0.2:443"},
 	Origin: {fleet.RoleOrigin, "far", "198.18.0.3:9443"},
 	DNS:    {fleet.RoleDNS, "ns1", "198.18.0.4:53"},
+	Second: {fleet.RoleEdge, "second", "198.18.0.5:443"},
+	Third:  {fleet.RoleEdge, "third", "198.18.0.6:443"},
 }
 
 // state is the state folder of a place's node.
@@ -131,7 +155,7 @@ func (n *Network) Start(ctx context.Context, p Place) error {
 	}
 	state := n.state(p)
 	args := []string{nodes[p].role, "--name", nodes[p].name, "--state", state, "--network", filepath.Join(n.Dir, "network.yaml")}
-	if p == Edge {
+	if nodes[p].role == fleet.RoleEdge {
 		args = append(args, "--access-log", filepath.Join(state, "access.log"))
 	}
 	started, err := startProcess(ctx, n.lab.At(p), filepath.Join(state, "node.log"), n.program, args...)
@@ -194,6 +218,22 @@ func (n *Network) Status(ctx context.Context, p Place) (ops.NodeStatus, error) {
 	return s.Nodes[0], nil
 }
 
+// Command runs an operator's command of the program at a place, with the network's state folder, and returns what it printed.
+func (n *Network) Command(ctx context.Context, p Place, args ...string) (string, error) {
+	var out, said bytes.Buffer
+	c := exec.Command(n.program, append(args, "--state", n.Dir)...)
+	c.Stdout, c.Stderr = &out, &said
+	if err := n.lab.At(p).Start(c); err != nil {
+		return "", err
+	}
+	stop := context.AfterFunc(ctx, func() { c.Process.Kill() })
+	defer stop()
+	if err := c.Wait(); err != nil {
+		return "", fmt.Errorf("lab: hither %s: %w: %s", strings.Join(args, " "), err, strings.TrimSpace(said.String()))
+	}
+	return strings.TrimSpace(out.String()), nil
+}
+
 // Warm waits until the edge has connections open to the origin.
 func (n *Network) Warm(ctx context.Context) error {
 	for {
@@ -230,7 +270,7 @@ func (n *Network) Close() error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	var all []error
-	for _, p := range []Place{DNS, Edge, Origin} {
+	for _, p := range []Place{DNS, Third, Second, Edge, Origin} {
 		all = append(all, n.stop(p))
 	}
 	if n.remove {

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"os/exec"
+	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -43,8 +44,19 @@ func (n *Node) DialContext(ctx context.Context, network, address string) (net.Co
 		}
 		address = net.JoinHostPort(found[0].String(), port)
 	}
-	var d net.Dialer
-	var c net.Conn
+	return n.dial(ctx, new(net.Dialer), network, address)
+}
+
+// DialFrom connects to an address by number, from one of the place's own: at the client, that of a [ClientAddr].
+func (n *Node) DialFrom(ctx context.Context, from netip.Addr, network, address string) (net.Conn, error) {
+	d := &net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(from, 0))}
+	if strings.HasPrefix(network, "udp") {
+		d.LocalAddr = net.UDPAddrFromAddrPort(netip.AddrPortFrom(from, 0))
+	}
+	return n.dial(ctx, d, network, address)
+}
+
+func (n *Node) dial(ctx context.Context, d *net.Dialer, network, address string) (c net.Conn, err error) {
 	if e := n.Do(func() { c, err = d.DialContext(ctx, network, address) }); e != nil {
 		return nil, e
 	}

@@ -48,7 +48,7 @@ func TestHoldStop(t *testing.T) {
 	b, cmd := holder(t, "")
 	s := &WebServer{Name: "stubborn"}
 	up := filepath.Join(b.Folder, "up")
-	cmd.Args[2] = stubborn + "trap 'echo told to end >&2; exit 3' TERM; >" + up + "; while :; do sleep 0.01; done"
+	cmd.Args[2] = stubborn + "trap 'echo told to end >&2; exit 3' TERM; >" + up + "; wait"
 	if err := s.run(t.Context(), b, s.Name, true, cmd, func(context.Context) bool { _, err := os.Stat(up); return err == nil }); err != nil {
 		t.Fatal(err)
 	}

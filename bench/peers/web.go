@@ -38,6 +38,7 @@ type Bench struct {
 	Certificate Certificate
 	Log         bool // servers log accesses
 	Connections int  // that clients may have open at once
+	NoHub       bool // hither's nodes have none to report to
 }
 
 // A WebServer runs, and serves the bench's objects for [WebAuthority].
@@ -49,6 +50,7 @@ type WebServer struct {
 	parts   []*process // that are measured, in the order in which they were started
 	helpers []*process // that are not
 	folder  string     // of its files; "" = it has none
+	state   string     // of hither's edge
 }
 
 // PIDs are processes whose descendants are the server; see [load.ReadTree].

@@ -4,6 +4,7 @@ import (
 	"context"
 	_ "embed"
 	"fmt"
+	"net/http"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -12,6 +13,7 @@ import (
 	"text/template"
 
 	"hither/bench/load"
+	"hither/deploy/ops"
 )
 
 //go:embed web.yaml
@@ -33,8 +35,9 @@ func (b *Bench) webFile(dir string) (text string, at, gateway netip.AddrPort, er
 	var out strings.Builder
 	d := struct {
 		webData
-		Net string
-	}{b.data(dir, at), b.Net}
+		Net   string
+		NoHub bool
+	}{b.data(dir, at), b.Net, b.NoHub}
 	if err := t.Execute(&out, d); err != nil {
 		return "", at, gateway, fmt.Errorf("peers: %w", err)
 	}
@@ -84,7 +87,7 @@ func StartHitherWeb(ctx context.Context, program string, b *Bench) (*WebServer, 
 		args := []string{role, "--name", name, "--state", filepath.Join(fleet, "nodes", role+"-"+name), "--network", network, "--log-level", "error"}
 		return exec.Command(program, append(args, more...)...)
 	}
-	s := &WebServer{Name: "hither", Version: version, Addr: at, folder: dir}
+	s := &WebServer{Name: "hither", Version: version, Addr: at, folder: dir, state: filepath.Join(fleet, "nodes", "edge-"+webEdge)}
 	if err := s.run(ctx, b, "hither origin", false, node("origin", webOrigin), listening("tcp", gateway.String())); err != nil {
 		return nil, err
 	}
@@ -97,4 +100,16 @@ func StartHitherWeb(ctx context.Context, program string, b *Bench) (*WebServer, 
 		return nil, err
 	}
 	return s, nil
+}
+
+// Admin is the way to what hither's edge serves its operator, such as profiles: "http://node/debug/pprof/profile".
+func (s *WebServer) Admin() *http.Client { return ops.Dial(s.state).HTTP() }
+
+// AtHub asks hither's edge whether it is connected to its hub, to which it reports.
+func (s *WebServer) AtHub(ctx context.Context) (bool, error) {
+	var status ops.Status
+	if err := ops.Dial(s.state).Get(ctx, "/v1/status", &status); err != nil {
+		return false, fmt.Errorf("peers: ask hither's edge: %w", err)
+	}
+	return status.Hub.Connected, nil
 }

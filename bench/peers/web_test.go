@@ -118,6 +118,16 @@ func TestHitherWebFile(t *testing.T) {
 	if n.Sites[0].Hosts[0] != WebName || n.Sites[0].TLS.Certificate.Cert != b.Certificate.Cert {
 		t.Errorf("the site is %+v", n.Sites[0])
 	}
+	if n.Hub.EmbeddedIn != webOrigin {
+		t.Errorf("the hub is %+v", n.Hub)
+	}
+	b.NoHub = true
+	if text, _, _, err = b.webFile(b.Folder); err != nil {
+		t.Fatal(err)
+	}
+	if n, err = deploy.Parse("web.yaml", []byte(text)); err != nil || n.Hub.EmbeddedIn != "" || len(n.Hub.URLs) > 0 {
+		t.Errorf("without a hub it is %+v, %v", n.Hub, err)
+	}
 }
 
 // program writes one into a folder that PATH is set to.

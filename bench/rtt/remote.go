@@ -199,7 +199,7 @@ func (m *remote) round(ctx context.Context) error {
 			}
 		}
 		if err != nil {
-			return fmt.Errorf("rtt: %v: %d times in a row: %w", rows[i].Case, attempts, err)
+			return fmt.Errorf("rtt: %v: %v: %d times in a row: %w", m.url, rows[i].Case, attempts, err)
 		}
 	}
 	return nil
