@@ -37,7 +37,7 @@ test: bin/hither ## everything that needs Go only
 
 e2e: bin/hither bin/bench bin/lab.test ## the real programs against real peers (wget, curl, h2spec, ...)
 	$(GO) test -c -tags e2e -o bin/e2e.test ./deploy/e2e
-	cd deploy/e2e && ../../bin/e2e.test -test.v -test.timeout 20m
+	cd deploy/e2e && ../../bin/e2e.test -test.v -test.timeout 45m
 
 bin/bench: $(SOURCES)
 	$(GO) build -trimpath -ldflags '-X main.commit=$(COMMIT)' -o $@ ./bench
@@ -57,6 +57,10 @@ bench: bin/hither bin/bench bin/lab.test bin/peers.test ## what must hold with a
 	tests lab; \
 	run bin/bench dns; \
 	run bin/bench rtt; \
+	run bin/bench far; \
+	run bin/bench purge; \
+	run bin/bench steer; \
+	run bin/bench reports; \
 	name="bin/bench dns peers" run bin/bench dns peers --readme bench/README.md; \
 	if [ -n "$(strip $(TRACES))" ]; then name="bin/bench trace" run bin/bench trace --readme bench/README.md --svg bench/trace.svg $(TRACES); \
 	else echo "bench trace: skipped, as there is no trace; name files with lines of time,key,size: make bench TRACES='a.csv.gz b.csv'"; fi; \
@@ -67,9 +71,12 @@ conformance: bin/hither bin/bench ## the public cache suite (SUITE=DIR is a chec
 	@[ -n "$(SUITE)" ] || { echo 'make conformance: say where the suite is: SUITE=DIR, a checkout of https://github.com/http-tests/cache-tests with node_modules/undici'; exit 2; }
 	bin/bench conformance --suite "$(SUITE)" $(if $(UPDATE),--update)
 
-soak: ## what takes minutes, by hand: a million objects in memory and on disk, hundreds of kills
+soak: bin/hither ## what takes minutes, by hand: a million objects in memory and on disk, hundreds of kills, two hundred nodes, a fleet in chaos
 	HITHER_SOAK=1 $(GO) test -count 1 -timeout 30m -run "Soak|TestDamage" -v ./cache/store/disk
+	HITHER_SOAK=1 $(GO) test -count 1 -timeout 30m -run "^TestFleet|ManyHear" -v ./deploy/fleet/control
 	$(GO) test -count 1 -timeout 20m -v -run MemoryPerObject ./cache -args -objects 1000000
+	$(GO) test -c -tags e2e -o bin/e2e.test ./deploy/e2e
+	cd deploy/e2e && HITHER_SOAK=1 ../../bin/e2e.test -test.v -test.timeout 30m -test.run 'TestFleetChaos$$'
 
 image: ## the container images `hither` and `hither-bench`, for deploy/compose with HITHER_TARGET=prebuilt
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.commit=$(COMMIT)' -o bin/image/ ./deploy/hither ./bench

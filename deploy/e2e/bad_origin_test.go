@@ -24,6 +24,8 @@ var badAnswers = []struct {
 	{lie: "endless-line", status: http.StatusBadGateway},
 	{lie: "endless-hints", status: http.StatusBadGateway},
 	{lie: "garbage", status: http.StatusBadGateway},
+	{lie: "bad-field", status: http.StatusBadGateway},
+	{lie: "trickle", status: http.StatusGatewayTimeout},
 	{lie: "silent", status: http.StatusGatewayTimeout},
 	{lie: "short"},
 	{lie: "short-chunks"},
@@ -100,6 +102,14 @@ func TestBadOrigin(t *testing.T) {
 		stored, err := n.via(t, proto, "fra").get(t.Context(), "/good/short/"+proto)
 		if err != nil || stored.status != http.StatusOK || string(stored.body) != "/good/short/"+proto {
 			t.Errorf("%s: what is stored is not answered: status %d, %v", proto, stored.status, err)
+		}
+	}
+	gateway := n.counters(t, "origin-us")
+	for _, reason := range []string{
+		"origin-reset", "origin-protocol", "origin-header-size", "origin-informational", "origin-timeout", "origin-short", "origin-silent", "origin-unasked", "origin-refused",
+	} {
+		if gateway.sum("hither_pool_errors_total", "reason", reason) == 0 {
+			t.Errorf("the gateway has counted no %s", reason)
 		}
 	}
 	if now := []int{n.pid(t, "origin-us"), n.pid(t, "edge-fra")}; now[0] != pids[0] || now[1] != pids[1] {

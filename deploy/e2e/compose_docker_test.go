@@ -5,6 +5,7 @@ package e2e_test
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -16,12 +17,15 @@ import (
 	"time"
 )
 
-// project is the name of the containers, networks and the image of a scenario, and benchImage that of the image that the
-// profile has.
+// project is the name of the containers, networks and the image of a scenario, benchImage that of the image that the
+// profile has, and natsImage that of a NATS server.
 const (
 	project    = "hither-e2e"
 	benchImage = project + "-bench"
+	natsImage  = project + "-nats"
 )
+
+var composedImages = []string{project, benchImage, natsImage}
 
 // composed is the network of deploy/compose, under addresses of this test's own. Its
 // state is where a network's is, but for the sockets, which only the containers' user may use.
@@ -29,6 +33,7 @@ type composed struct {
 	network
 	path     string   // of docker-compose
 	settings []string // flags before each command
+	base     string   // has the settings in .env, and the folders network and state
 	folder   string   // which is /network in the containers
 	bridge   string   // first three numbers of the containers' addresses
 }
@@ -38,8 +43,8 @@ type composed struct {
 func composition(t *testing.T, net, bridge string, settings ...string) *composed {
 	t.Helper()
 	peer(t, "docker", "docker.io")
-	c := &composed{path: peer(t, "docker-compose", "docker-compose"), bridge: bridge, folder: filepath.Join(t.TempDir(), "network")}
-	c.net, c.dir = net, filepath.Join(t.TempDir(), "state")
+	c := &composed{path: peer(t, "docker-compose", "docker-compose"), bridge: bridge, base: t.TempDir()}
+	c.net, c.folder, c.dir = net, filepath.Join(c.base, "network"), filepath.Join(c.base, "state")
 	if out, err := exec.CommandContext(t.Context(), "docker", "info").CombinedOutput(); err != nil {
 		t.Fatalf("docker does not answer: apt-get install docker.io docker-compose, start it (systemctl start docker), and have a user of the group docker run this: %v\n%s", err, last(string(out), 3))
 	}
@@ -47,10 +52,10 @@ func composition(t *testing.T, net, bridge string, settings ...string) *composed
 	if uid == 0 {
 		uid, gid = 65532, 65532 // not root, of all users: that is what is shown
 	}
-	env := filepath.Join(t.TempDir(), "env")
+	env := filepath.Join(c.base, ".env")
 	text := fmt.Sprintf("HITHER_UID=%d\nHITHER_GID=%d\nHITHER_TARGET=prebuilt\nHITHER_IMAGE=%s\nHITHER_NET=%s\nHITHER_BRIDGE=%s\nHITHER_NETWORK=%s\nHITHER_STATE=%s\n",
 		uid, gid, project, net, bridge, c.folder, c.dir)
-	text += strings.Join(append([]string{"HITHER_BENCH_IMAGE=" + benchImage}, settings...), "\n") + "\n"
+	text += strings.Join(append([]string{"COMPOSE_PROJECT_NAME=" + project, "HITHER_BENCH_IMAGE=" + benchImage, "HITHER_NATS_IMAGE=" + natsImage}, settings...), "\n") + "\n"
 	if err := os.WriteFile(env, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -69,6 +74,7 @@ func (c *composed) write(t *testing.T, files map[string][]byte, edits ...string)
 		t.Fatal(err)
 	}
 	moved := strings.NewReplacer("127.0.0.0/8", "127.0.0.0/8", "127.0.", c.net+".", "10.83.0.", c.bridge+".").Replace(string(text))
+	moved = edited(t, moved, soonForgotten...)
 	all := map[string][]byte{"network.yaml": []byte(edited(t, moved, edits...))}
 	maps.Copy(all, files)
 	for name, data := range all {
@@ -102,6 +108,12 @@ func (c *composed) build(t *testing.T, more ...string) {
 func (c *composed) up(t *testing.T) {
 	t.Helper()
 	c.run(t, "up", "--detach")
+	c.healthy(t)
+}
+
+// healthy waits until the health checks pass.
+func (c *composed) healthy(t *testing.T) {
+	t.Helper()
 	healthy := func() bool {
 		states := c.containers(t)
 		return !slices.ContainsFunc(composedNodes, func(node string) bool { return !strings.HasSuffix(states[node], "(healthy)") })
@@ -120,32 +132,9 @@ var composedNodes = []string{"dns-ns1", "edge-fra", "edge-iad", "edge-sin", "ori
 func (c *composed) confined(t *testing.T) {
 	t.Helper()
 	for _, node := range composedNodes {
-		var all []struct {
-			Config struct {
-				User       string
-				Entrypoint []string
-			}
-			HostConfig struct {
-				ReadonlyRootfs bool
-				Privileged     bool
-				CapAdd         []string
-				CapDrop        []string
-				SecurityOpt    []string
-			}
-			Mounts []struct {
-				Source, Destination string
-				RW                  bool
-			}
-		}
-		id := strings.TrimSpace(c.run(t, "ps", "--quiet", node))
-		if err := json.Unmarshal([]byte(docker(t, "inspect", id)), &all); err != nil || len(all) != 1 {
-			t.Fatalf("inspect %s: %d containers, %v", node, len(all), err)
-		}
-		o := all[0]
-		if o.Config.User == "" || strings.HasPrefix(o.Config.User, "0") || !slices.Equal(o.Config.Entrypoint, []string{"/hither"}) || !o.HostConfig.ReadonlyRootfs ||
-			o.HostConfig.Privileged || len(o.HostConfig.CapAdd) > 0 || !slices.Equal(o.HostConfig.CapDrop, []string{"ALL"}) ||
-			!slices.Contains(o.HostConfig.SecurityOpt, "no-new-privileges:true") {
-			t.Errorf("%s: %+v", node, o)
+		o := c.inspect(t, node)
+		if wrong := o.loose(); wrong != nil || !slices.Equal(o.Config.Entrypoint, []string{"/hither"}) {
+			t.Errorf("%s: %v; %+v", node, wrong, o)
 		}
 		for _, m := range o.Mounts {
 			if m.RW && m.Source != filepath.Join(c.dir, "nodes", node) || !m.RW && m.Source != c.folder {
@@ -159,6 +148,47 @@ func (c *composed) confined(t *testing.T) {
 	if out, err := exec.CommandContext(t.Context(), c.path, c.args("exec", "-T", "edge-fra", "/bin/sh", "-c", "true")...).CombinedOutput(); err == nil {
 		t.Errorf("the image has a shell: %s", out)
 	}
+}
+
+// A container is what Docker says of one.
+type container struct {
+	RestartCount int
+	Config       struct {
+		User       string
+		Entrypoint []string
+	}
+	HostConfig struct {
+		ReadonlyRootfs bool
+		Privileged     bool
+		CapAdd         []string
+		CapDrop        []string
+		SecurityOpt    []string
+	}
+	Mounts []struct {
+		Source, Destination string
+		RW                  bool
+	}
+}
+
+// inspect asks Docker for a service's container.
+func (c *composed) inspect(t *testing.T, service string) container {
+	t.Helper()
+	var all []container
+	id := strings.TrimSpace(c.run(t, "ps", "--quiet", service))
+	if err := json.Unmarshal([]byte(docker(t, "inspect", id)), &all); err != nil || len(all) != 1 {
+		t.Fatalf("inspect %s: %d containers, %v", service, len(all), err)
+	}
+	return all[0]
+}
+
+// loose says what a container may do that none has to.
+func (o *container) loose() error {
+	h := o.HostConfig
+	if o.Config.User == "" || strings.HasPrefix(o.Config.User, "0") || !h.ReadonlyRootfs || h.Privileged || len(h.CapAdd) > 0 ||
+		!slices.Equal(h.CapDrop, []string{"ALL"}) || !slices.Contains(h.SecurityOpt, "no-new-privileges:true") {
+		return errors.New("it is root, may become it, or may write to its root")
+	}
+	return nil
 }
 
 // devices are the network devices of a container.
@@ -225,7 +255,7 @@ func (c *composed) end(t *testing.T) {
 		t.Logf("the containers' logs:\n%s", last(string(logs), 100))
 	}
 	c.nothing(t)
-	for _, image := range []string{project, benchImage} {
+	for _, image := range composedImages {
 		if left := docker(t, "image", "ls", "--quiet", image); left != "" {
 			t.Errorf("the image %s is left: %s", image, left)
 		}
@@ -236,7 +266,7 @@ func (c *composed) end(t *testing.T) {
 func (c *composed) remove(t *testing.T) {
 	t.Helper()
 	c.run(t, "down", "--volumes", "--remove-orphans")
-	for _, image := range []string{project, benchImage} {
+	for _, image := range composedImages {
 		if docker(t, "image", "ls", "--quiet", image) != "" {
 			docker(t, "image", "rm", "--force", image)
 		}
@@ -273,9 +303,15 @@ const composeTime = 2 * endTime
 // context, for it also cleans up after the test.
 func output(t *testing.T, path string, args ...string) string {
 	t.Helper()
+	return outputIn(t, "", path, args...)
+}
+
+// outputIn is output in a working directory of its own.
+func outputIn(t *testing.T, dir, path string, args ...string) string {
+	t.Helper()
 	var out, errs bytes.Buffer
 	cmd := exec.Command(path, args...)
-	cmd.Stdout, cmd.Stderr = &out, &errs
+	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, &out, &errs
 	stop := time.AfterFunc(composeTime, func() { cmd.Process.Kill() })
 	defer stop.Stop()
 	if err := cmd.Run(); err != nil {

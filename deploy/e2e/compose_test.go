@@ -19,7 +19,7 @@ import (
 const large, largeBytes, slowly = "/large.bin", 48 << 20, "4M"
 
 // TestCompose runs the network of deploy/compose as its README says: the same questions
-// and fetches as anywhere else, an edge that is stopped in the middle of downloads, and
+// and fetches as anywhere else, a fleet that is led, an edge that is stopped in the middle of downloads, and
 // everything again from the state that the first run left.
 func TestCompose(t *testing.T) {
 	scenario(t, "compose")
@@ -28,9 +28,7 @@ func TestCompose(t *testing.T) {
 	content := make([]byte, largeBytes)
 	rand.NewChaCha8([32]byte{}).Read(content)
 	c.write(t, map[string][]byte{"site/index.html": []byte("<h1>from a container</h1>"), "site" + large: content},
-		`folder: ""`, "folder: /network/site",
-		"fall: 3, rise: 2", "fall: 2, rise: 1",
-		"interval: 2s, timeout: 1s", "interval: 500ms, timeout: 500ms")
+		append([]string{`folder: ""`, "folder: /network/site"}, soonSeen...)...)
 	c.build(t)
 	c.up(t)
 	c.confined(t)
@@ -39,6 +37,10 @@ func TestCompose(t *testing.T) {
 		c.answers(t, client, place)
 	}
 	c.fetches(t)
+
+	t.Log("the fleet is led")
+	c.led(t, 1)
+	over := c.drained(t, "sin")
 
 	t.Log("an edge is stopped while clients download")
 	downloads := []*download{c.download(t, "--http1.1", "fra"), c.download(t, "--http2", "fra")}
@@ -79,6 +81,8 @@ func TestCompose(t *testing.T) {
 	}
 	c.run(t, "start", "edge-fra")
 	c.answers(t, continents["fra"], "fra")
+	over()
+	c.undrained(t, "sin")
 
 	t.Log("down, and up again")
 	key := filepath.Join(c.dir, "nodes", "edge-fra", "identity", "node.key")
@@ -96,6 +100,7 @@ func TestCompose(t *testing.T) {
 		c.answers(t, client, place)
 	}
 	c.fetches(t)
+	c.together(t, 2)
 }
 
 // continents have a client each, by the PoP that is theirs.
@@ -122,9 +127,9 @@ func (c *composed) answers(t *testing.T, client, pop string) {
 		name    string
 		records []string
 	}{
-		{[]string{host, "A"}, host, []string{host + ". 30 IN A " + address}},
-		{[]string{"+tcp", host, "A"}, host, []string{host + ". 30 IN A " + address}},
-		{[]string{service, "HTTPS"}, service, []string{service + ". 30 IN HTTPS 1 " + host + ". alpn=h3,h2 port=8443 ipv4hint=" + address}},
+		{[]string{host, "A"}, host, []string{host + ". 1 IN A " + address}},
+		{[]string{"+tcp", host, "A"}, host, []string{host + ". 1 IN A " + address}},
+		{[]string{service, "HTTPS"}, service, []string{service + ". 1 IN HTTPS 1 " + host + ". alpn=h3,h2 port=8443 ipv4hint=" + address}},
 	} {
 		want := expected{flags: "qr aa", name: q.name + ".", scope: x.Scope, records: q.records}
 		if err := c.ask(t, client, q.words...).differs(want); err != nil {

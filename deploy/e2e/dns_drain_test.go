@@ -31,7 +31,7 @@ func turnedAway(visits []arrival, from, to string) error {
 // TestDNSDrain drains an edge while clients come one after the other. DNS hears of it before the edge refuses anybody.
 func TestDNSDrain(t *testing.T) {
 	scenario(t, "dns-drain")
-	n := run(t, setup{net: "127.68"})
+	n := run(t, setup{net: "127.68", edit: soonForgotten})
 	const client = "193.0.6.0/24"
 	var visits []arrival
 	come := func() {

@@ -129,35 +129,42 @@ type placement struct {
 	misses     []string
 }
 
-// place asks a DNS server for each home's answer, as a resolver does for a client there:
-// with 24 bits of its address (RFC 7871 section 11.1). An answer that is no PoP's address
-// is an error.
+// answerFor asks a DNS server for the site's address, as a resolver does for a client at a home: with 24 bits of its address (RFC 7871
+// section 11.1). An answer that is not one address is an error.
+func answerFor(server string, h home) (address string, err error) {
+	q := new(dns.Msg)
+	q.SetQuestion(host+".", dns.TypeA)
+	q.SetEdns0(1232, false)
+	q.IsEdns0().Option = []dns.EDNS0{&dns.EDNS0_SUBNET{
+		Code: dns.EDNS0SUBNET, Family: 1, SourceNetmask: 24, Address: h.net.Addr().AsSlice(),
+	}}
+	a, _, err := (&dns.Client{Timeout: 10 * time.Second}).Exchange(q, server)
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", h.net, err)
+	}
+	if len(a.Answer) == 1 {
+		if rr, ok := a.Answer[0].(*dns.A); ok {
+			return rr.A.String(), nil
+		}
+	}
+	return "", fmt.Errorf("%s: not one address:\n%s", h.net, a)
+}
+
+// place asks a DNS server for each home's answer. An answer that is no PoP's address is an error.
 func (c spread) place(server string, all []home) (p placement, err error) {
-	client := &dns.Client{Timeout: 10 * time.Second}
-	for i, h := range all {
-		q := new(dns.Msg)
-		q.SetQuestion(host+".", dns.TypeA)
-		q.Id = uint16(i + 1)
-		q.SetEdns0(1232, false)
-		q.IsEdns0().Option = []dns.EDNS0{&dns.EDNS0_SUBNET{
-			Code: dns.EDNS0SUBNET, Family: 1, SourceNetmask: 24, Address: h.net.Addr().AsSlice(),
-		}}
-		a, _, err := client.Exchange(q, server)
+	for _, h := range all {
+		a, err := answerFor(server, h)
 		if err != nil {
-			return p, fmt.Errorf("%s: %w", h.net, err)
+			return p, err
 		}
 		got := ""
-		if len(a.Answer) == 1 {
-			if rr, ok := a.Answer[0].(*dns.A); ok {
-				for _, name := range c.names() {
-					if rr.A.String() == c.address(name) {
-						got = name
-					}
-				}
+		for _, name := range c.names() {
+			if a == c.address(name) {
+				got = name
 			}
 		}
 		if got == "" {
-			return p, fmt.Errorf("%s: not one address of a PoP:\n%s", h.net, a)
+			return p, fmt.Errorf("%s: %s is no PoP's address", h.net, a)
 		}
 		p.all++
 		if want := c.nearest(h.at); got == want {

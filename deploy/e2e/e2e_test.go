@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -22,17 +23,22 @@ const (
 	root    = "../.."
 )
 
-// A tally counts scenarios for the last line. Scenarios run one after another, so it
-// needs no lock.
+// A tally counts scenarios for the last line. Those that mostly wait for a clock run side
+// by side, after all others.
 type tally struct {
+	skip []string // from HITHER_SKIP; not written to any more
+
+	mu                      sync.Mutex
 	passed, failed, skipped int
-	skip                    []string // from HITHER_SKIP
 	seen                    []string
 }
 
 var scenarios tally
 
 func TestMain(m *testing.M) {
+	if len(os.Args) == 3 && os.Args[1] == serverWord {
+		os.Exit(asServer(os.Args[2]))
+	}
 	if list := os.Getenv("HITHER_SKIP"); list != "" {
 		scenarios.skip = strings.Split(list, ",")
 	}
@@ -70,11 +76,16 @@ func chosen() bool {
 // test begins with it.
 func scenario(t *testing.T, name string) {
 	t.Helper()
-	if slices.Contains(scenarios.seen, name) {
+	scenarios.mu.Lock()
+	again := slices.Contains(scenarios.seen, name)
+	scenarios.seen = append(scenarios.seen, name)
+	scenarios.mu.Unlock()
+	if again {
 		t.Fatalf("two scenarios are called %q", name)
 	}
-	scenarios.seen = append(scenarios.seen, name)
 	t.Cleanup(func() {
+		scenarios.mu.Lock()
+		defer scenarios.mu.Unlock()
 		switch {
 		case t.Failed():
 			scenarios.failed++

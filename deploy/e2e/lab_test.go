@@ -44,6 +44,13 @@ var (
 		"cold miss: round trips: 3 on client_edge, 4 on edge_origin",
 	}
 
+	labStrangers = []string{"1000 strangers: 0 handshakes with the origin, 0 connections opened to it"}
+
+	labFleet = []string{
+		"20 purges of 3 PoPs: 60 found nothing after the receipt",
+		"30 of 30 clients left the PoP that is far in time, 0 moves back",
+	}
+
 	labPassed = []string{
 		"TestUpIsForOtherPrograms", "TestInterruptedWhileStarting", "TestNodeThatDiesEndsTheLab", "TestKilledHolderLeavesNoNamespace",
 		"TestUserNamespace", "TestWithoutPermission",
@@ -63,7 +70,7 @@ func TestLab(t *testing.T) {
 		t.Fatal("a lab for other programs needs root: sudo make e2e")
 	}
 	out, status := labRun(t, "-test.skip", "^"+labClock+"$")
-	lines := slices.Concat(labLeft, labDirect, labThrough)
+	lines := slices.Concat(labLeft, labDirect, labThrough, labStrangers, labFleet)
 	wrong := labWrong(out, status, lines, labPassed)
 	for _, w := range wrong {
 		t.Error(w)
@@ -110,7 +117,7 @@ func labWrong(out string, status int, lines, passed []string) (wrong []string) {
 
 // plantLab plants faults in the lab itself: the tests must see them, and labWrong that they did.
 func plantLab(t *testing.T) {
-	const up, direct = "TestUpAndDownTenTimes", "TestRoundTripsDirect"
+	const up, direct, strangers = "TestUpAndDownTenTimes", "TestRoundTripsDirect", "TestStrangersMakeNoHandshake"
 	for _, c := range []struct {
 		plant, test string
 		lines       []string
@@ -121,6 +128,8 @@ func plantLab(t *testing.T) {
 		{"round trip", direct, labDirect, "0 times, not once: " + labDirect[1]},
 		{"namespace", up, labLeft, "0 times, not once: " + labLeft[0]},
 		{"device", up, labLeft, "0 times, not once: " + labLeft[0]},
+		{"", strangers, labStrangers, ""},
+		{"connection", strangers, labStrangers, "0 times, not once: " + labStrangers[0]},
 	} {
 		t.Setenv("LAB_TEST_PLANTS", c.plant)
 		out, status := labRun(t, "-test.run", "^"+c.test+"$")

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 // A liar is an application that breaks HTTP. The first part of a path says how.
@@ -134,6 +135,18 @@ var lies = map[string]func(c *net.TCPConn, path string) (keep bool){
 	"silent-middle": func(c *net.TCPConn, _ string) bool {
 		io.WriteString(c, claim(2*len(half))+half)
 		io.Copy(io.Discard, c)
+		return false
+	},
+	"trickle": func(c *net.TCPConn, _ string) bool {
+		io.WriteString(c, "HTTP/1.1 200 OK\r\nX: ")
+		for ticks := time.Tick(10 * time.Millisecond); ; <-ticks {
+			if _, err := io.WriteString(c, "x"); err != nil {
+				return false
+			}
+		}
+	},
+	"bad-field": func(c *net.TCPConn, _ string) bool {
+		io.WriteString(c, "HTTP/1.1 200 OK\r\nX Y: z\r\nContent-Length: 2\r\n\r\nhi")
 		return false
 	},
 	"endless-header": func(c *net.TCPConn, _ string) bool {

@@ -24,11 +24,12 @@ const host = "www.hither.test"
 
 // A setup says which network a scenario wants.
 type setup struct {
-	net    string   // 127.N, a /16 for this scenario alone
-	site   string   // folder to serve
-	origin string   // URL to stand in front of
-	edit   []string // pairs of a text in the network file and what it becomes
-	flags  []string // further ones for `up`
+	net    string           // 127.N, a /16 for this scenario alone
+	site   string           // folder to serve
+	origin string           // URL to stand in front of
+	edit   []string         // pairs of a text in the network file and what it becomes
+	flags  []string         // further ones for `up`
+	before func(n *network) // called before it is started, with its file in its folder
 }
 
 // A network is a running `hither up`.
@@ -43,6 +44,9 @@ const readyLine = "\nready\n"
 
 // readyTime bounds the start of a network.
 const readyTime = 60 * time.Second
+
+// soonForgotten are the edits by which resolvers forget an edge that drains within a second, which waits for that.
+var soonForgotten = []string{"ttl: 30s", "ttl: 1s"}
 
 // run starts a network and waits until it is ready. It ends with the test, which fails
 // if a process is left.
@@ -65,6 +69,9 @@ func run(t *testing.T, s setup) *network {
 		noProcesses(t, n.dir)
 		n.noCrashes(t)
 	})
+	if s.before != nil {
+		s.before(n)
+	}
 	n.up = start(t, program, args...)
 	if !n.up.stdout.wait(readyTime, readyLine, 1) {
 		t.Fatalf("%s is not ready; it wrote:\n%s%s", n.up.cmd, n.up.stdout, n.up.stderr)

@@ -25,11 +25,16 @@ var firstNames = map[string][]string{
 		"hither_edge_requests_total", "hither_edge_first_byte_seconds", "hither_edge_bytes_total", "hither_edge_connections",
 		"hither_edge_handshakes_total", "hither_edge_rejected_total", "hither_cache_objects", "hither_cache_bytes",
 		"hither_cache_evictions_total", "hither_cache_collapsed_total", "hither_pool_connections", "hither_pool_handshakes_total",
-		"hither_pool_requests_total", "hither_pool_retries_total", "hither_fleet_revision", "hither_cert_expiry_seconds",
+		"hither_pool_requests_total", "hither_pool_retries_total", "hither_pool_errors_total", "hither_fleet_revision", "hither_hub_connected", "hither_cert_expiry_seconds",
+		"hither_balance_picks_total", "hither_balance_ejections_total", "hither_balance_retries_total", "hither_balance_retries_refused_total",
+		"hither_limit_concurrent", "hither_limit_in_flight", "hither_limit_waiting", "hither_limit_refused_total",
 	},
-	"origin-us": {"hither_origin_requests_total", "hither_fleet_revision"},
+	"origin-us": {
+		"hither_origin_requests_total", "hither_fleet_revision", "hither_hub_connected", "hither_control_orders_total", "hither_control_requests_total",
+		"hither_control_receipts_total", "hither_control_waiting", "hither_control_rollout", "hither_hub_rejected_total", "hither_hub_broken",
+	},
 	"dns-ns1": {
-		"hither_dns_queries_total", "hither_dns_answers_total", "hither_dns_all_down_total", "hither_pop_up", "hither_fleet_revision",
+		"hither_dns_queries_total", "hither_dns_answers_total", "hither_dns_all_down_total", "hither_pop_up", "hither_fleet_revision", "hither_hub_connected",
 	},
 }
 
@@ -40,7 +45,7 @@ var labels = []string{"node", "site", "proto", "verdict", "code", "origin", "pop
 func TestOperate(t *testing.T) {
 	scenario(t, "operate")
 	a := newApp(t, "127.37")
-	n := run(t, setup{net: "127.37", origin: a.url})
+	n := run(t, setup{net: "127.37", origin: a.url, edit: soonForgotten})
 	for _, proto := range protocols {
 		v := n.via(t, proto, "fra")
 		v.must(t, "/keep/1")

@@ -25,6 +25,7 @@ func TestPlanted(t *testing.T) {
 	t.Run("one request more", plantExtraRequest)
 	t.Run("a cut connection", plantCutConnection)
 	t.Run("an origin's outcomes", plantOutcomes)
+	t.Run("gateways and shields", plantShort)
 	t.Run("an unknown failure", plantFailure)
 	t.Run("a wrong README", plantReadme)
 	t.Run("a call refused badly", plantBadLine)
@@ -32,6 +33,10 @@ func TestPlanted(t *testing.T) {
 	t.Run("open modes", plantModes)
 	t.Run("a strange label", plantLabel)
 	t.Run("a namespace left", plantNamespace)
+	t.Run("an overload told badly", plantOverload)
+	t.Run("receipts that say too much", plantReceipts)
+	t.Run("purges that are lost", plantPurges)
+	t.Run("a bad revision at more than the canary", plantStrays)
 	t.Run("a lab that leaves something, or counts too much", plantLab)
 }
 
@@ -158,8 +163,37 @@ func plantOutcomes(t *testing.T) {
 	}
 }
 
+func plantShort(t *testing.T) {
+	right := answer{status: 200, body: []byte("/short/x")}
+	if err := shortFault("/short/x", right, nil); err != nil {
+		t.Error(err)
+	}
+	b := &busy{clients: 6}
+	for _, c := range []struct {
+		a   answer
+		err error
+	}{{answer{status: 502}, nil}, {answer{status: 200, body: []byte("/short/")}, nil}, {right, io.ErrUnexpectedEOF}} {
+		err := shortFault("/short/x", c.a, c.err)
+		if err == nil {
+			t.Errorf("%+v, %v is taken for right", c.a, c.err)
+		}
+		b.lost.add("%v", err)
+	}
+	if !b.tooMany() {
+		t.Error("three answers of six clients lost are not too many")
+	}
+	if b.clients = 9; b.tooMany() {
+		t.Error("three answers of nine clients lost are too many")
+	}
+	for got, same := range map[string]bool{"iad; hit; ttl=59, sin": true, "iad; hit; ttl=, sin": true, "iad; hit; ttl=5x, sin": false, "iad; hit; ttl=59": false, "fra; hit; ttl=59, sin": false, "iad; hit; ttl=59, sin, fra": false} {
+		if sameBut(got, "iad; hit; ttl=*, sin") != same {
+			t.Errorf("%s: %v", got, !same)
+		}
+	}
+}
+
 func plantFailure(t *testing.T) {
-	if w := compareFailures([]string{"a", "b"}, []string{"a", "b"}); len(w) != 0 {
+	if w := compareFailures([]string{"a", "b"}, []string{"a", "b", "? c"}); len(w) != 0 {
 		t.Errorf("equal lists: %q", w)
 	}
 	if w := compareFailures([]string{"a", "b"}, []string{"a", "c"}); len(w) != 2 || !strings.Contains(w[0], ": b") || !strings.Contains(w[1], ": c") {

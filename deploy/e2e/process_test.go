@@ -5,6 +5,7 @@ package e2e_test
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -26,8 +27,14 @@ type process struct {
 // start starts a program. It is ended with the test, by its own process id.
 func start(t *testing.T, path string, args ...string) *process {
 	t.Helper()
+	return startBeside(t, io.Discard, path, args...)
+}
+
+// startBeside is start for a program whose errors go to log as well.
+func startBeside(t *testing.T, log io.Writer, path string, args ...string) *process {
+	t.Helper()
 	p := &process{cmd: exec.Command(path, args...), stdout: newLines(), stderr: newLines(), done: make(chan struct{})}
-	p.cmd.Stdout, p.cmd.Stderr = p.stdout, p.stderr
+	p.cmd.Stdout, p.cmd.Stderr = p.stdout, io.MultiWriter(p.stderr, log)
 	p.cmd.WaitDelay = 5 * time.Second
 	// A test that is killed runs no cleanup: the kernel then ends what it started.
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
@@ -127,6 +134,13 @@ func processes(dir string) (found []int) {
 		}
 	}
 	return found
+}
+
+// gone reports whether a process has ended with all that it had, its sockets too, and whoever started it knows: the line by which processes finds it is
+// gone before, and its first thread before the others, who have the sockets.
+func gone(pid int) bool {
+	_, err := os.Stat(fmt.Sprintf("/proc/%d", pid))
+	return err != nil
 }
 
 // noProcesses fails the test if anything is left of the network in dir, and ends it.

@@ -93,12 +93,13 @@ func (p *tunnel) serve(c net.Conn) {
 	go func() {
 		io.Copy(far, c)
 		far.(*net.TCPConn).CloseWrite()
+		// What is still sent can not be answered, and is read all the same: a connection that is
+		// closed with something unread is reset, which takes from its peer what it has not read.
+		io.Copy(io.Discard, c)
 		close(done)
 	}()
 	io.Copy(c, far)
-	// The far end says no more: nothing that is still sent can be answered.
-	c.Close()
-	far.Close()
+	c.(*net.TCPConn).CloseWrite()
 	<-done
 }
 

@@ -65,6 +65,31 @@ func TestUp(t *testing.T) {
 		t.Errorf("the first network is not ready after another up: status %d", status)
 	}
 
+	t.Log("a PoP of another machine")
+	elsewhere := filepath.Join(t.TempDir(), "syd")
+	n.fleet(t, 0, []string{"- name: syd"}, "fleet", "add", "pop", "syd", "--out", elsewhere)
+	two := edited(t, n.file(t), "\norigins:", `
+  - name: syd
+    place: {lat: -33.87, lon: 151.21, city: Sydney}
+    addresses: [127.34.1.4]
+
+origins:`)
+	n.fleet(t, 0, nil, "fleet", "apply", n.revised(t, "two.yaml", two), "--now", "--yes")
+	const notHere = "edge-syd is not started here"
+	if !n.up.stderr.wait(endTime, notHere, 1) || !n.up.stderr.wait(endTime, "the network file is revision 2", 1) {
+		t.Fatalf("up does not leave the node of another machine alone:\n%s", n.up.stderr)
+	}
+	if f := n.upFile(t); len(f.Nodes) != 5 {
+		t.Errorf("up.json, with a node elsewhere: %+v", f)
+	}
+	if _, err := os.Stat(n.state("edge-syd")); err == nil {
+		t.Error("up made a state folder for the node of another machine")
+	}
+	start(t, program, "edge", "--name", "syd", "--state", elsewhere)
+	if !until(readyTime, func() bool { _, _, status := call(t, "ready", "--state", elsewhere); return status == 0 }) {
+		t.Error("the node of another machine is not ready")
+	}
+
 	t.Log("up is killed")
 	n.up.cmd.Process.Kill()
 	<-n.up.done
@@ -74,6 +99,9 @@ func TestUp(t *testing.T) {
 	again := start(t, program, "up", "--state", n.dir)
 	if !again.stdout.wait(readyTime, readyLine, 1) {
 		t.Fatalf("not ready:\n%s%s", again.stdout, again.stderr)
+	}
+	if !strings.Contains(again.stderr.String(), notHere) {
+		t.Errorf("started again, up does not say that a node is elsewhere:\n%s", again.stderr)
 	}
 	if got := n.via(t, "h2", "sin").must(t, "/"); got.status != http.StatusOK || string(got.body) != "<h1>mine</h1>" {
 		t.Errorf("status %d, %q", got.status, got.body)
@@ -114,7 +142,7 @@ func TestFleet(t *testing.T) {
 	scenario(t, "fleet")
 	dir := t.TempDir()
 	n := &network{net: "127.36", dir: filepath.Join(dir, "state")}
-	n.write(t, setup{net: n.net})
+	n.write(t, setup{net: n.net, edit: soonForgotten})
 	stdout, stderr, status := call(t, "fleet", "init", "--network", n.path(), "--out", n.dir)
 	if status != 0 {
 		t.Fatalf("fleet init: status %d, %q", status, stderr)
@@ -171,7 +199,7 @@ func TestFleet(t *testing.T) {
 	if !edge.stdout.wait(10*time.Second, `"GET /alone HTTP/2.0" 502 `, 1) {
 		t.Errorf("no line in the combined format:\n%s", edge.stdout)
 	}
-	if s := n.status(t, "edge-fra"); s.Revision < 1 || s.State.String() != "ready" {
+	if s := n.status(t, "edge-fra"); s.Hash == "" || s.State.String() != "ready" {
 		t.Errorf("the status of the edge alone: %+v", s)
 	}
 	gateway = start(t, program, "origin", "--name", "us", "--state", n.state("origin-us"))

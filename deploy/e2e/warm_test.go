@@ -32,12 +32,18 @@ func each(count, atOnce int, do func(i int)) {
 }
 
 // TestWarm sends a thousand requests to the origin through one edge and counts TLS
-// handshakes on the way.
+// handshakes on the way, over each protocol between the two.
 func TestWarm(t *testing.T) {
 	scenario(t, "warm")
-	const requests = 1000
 	a := newApp(t, "127.22")
-	n := run(t, setup{net: "127.22", origin: a.url})
+	for _, far := range []string{"h2", "h3"} {
+		t.Run(far, func(t *testing.T) { warm(t, a, far) })
+	}
+}
+
+func warm(t *testing.T, a *app, far string) {
+	const requests = 1000
+	n := run(t, setup{net: "127.22", origin: a.url, edit: []string{"pool: {protocol: h2", "pool: {protocol: " + far}})
 	handshakes := n.meter(t, "edge-fra", "hither_pool_handshakes_total")
 	sent := n.meter(t, "edge-fra", "hither_pool_requests_total")
 	origin := n.meter(t, "origin-us", "hither_origin_requests_total")
@@ -46,9 +52,9 @@ func TestWarm(t *testing.T) {
 		v := n.via(t, proto, "fra")
 		bypassed := n.meter(t, "edge-fra", "hither_edge_requests_total", "proto", proto)
 		each(requests, 10, func(i int) {
-			path := fmt.Sprintf("/once/%s/%d", proto, i)
+			path := fmt.Sprintf("/once/%s/%s/%d", far, proto, i)
 			if i%2 == 1 {
-				path = fmt.Sprintf("/keep/%s?n=%d", proto, i) // storable, but nobody asked for it before
+				path = fmt.Sprintf("/keep/%s/%s?n=%d", far, proto, i) // storable, but nobody asked for it before
 			}
 			got, err := v.get(t.Context(), path)
 			if err != nil || got.status != http.StatusOK || !bytes.Equal(got.body, content(path)) {
