@@ -19,7 +19,8 @@ const tableVersion = 1
 
 // Table does what an identity must do when a key of one of the fleet's tables has a value: keep who is revoked, take its own next
 // certificate, believe other authorities. A nil value says that the key is gone. Other tables and other nodes' certificates
-// are no error and have no effect. On an error what counted before counts still, but for what SetRevoked says.
+// are no error and have no effect, and so is a revocation that is older than the one known: nobody lowers one, but a hub that was
+// restored from a backup has what it was when that was made. On an error what counted before counts still, but for what SetRevoked says.
 func (id *Identity) Table(table, key string, value []byte) error {
 	var m struct {
 		V           int       `json:"v"`
@@ -50,7 +51,7 @@ func (id *Identity) Table(table, key string, value []byte) error {
 	}
 	id.mu.Lock()
 	defer id.mu.Unlock()
-	if was, ok := (*id.revoked.Load())[key]; ok == (value != nil) && was.Equal(m.Until) {
+	if was, ok := (*id.revoked.Load())[key]; ok == (value != nil) && !m.Until.After(was) {
 		return nil // as each is, when all of them are read again
 	}
 	next := maps.Clone(*id.revoked.Load())

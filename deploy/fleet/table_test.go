@@ -76,3 +76,34 @@ func TestTable(t *testing.T) {
 		t.Error("garbage had an effect")
 	}
 }
+
+// TestTableLowersNoRevocation: a hub that was restored from a backup made between two revocations of a name has the earlier one, and
+// what was issued between the two is refused all the same, by a node that starts again too.
+func TestTableLowersNoRevocation(t *testing.T) {
+	a, err := fleet.OpenAuthority(filepath.Join(t.TempDir(), "authority"), "demo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Join(t.TempDir(), "identity")
+	if _, err := a.Issue(dir, fleet.RoleEdge, "fra", nil); err != nil {
+		t.Fatal(err)
+	}
+	id, err := fleet.LoadIdentity(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, iad := time.Now().Add(-time.Hour), fleet.Peer{Role: fleet.RoleEdge, Name: "iad"}
+	second := first.Add(time.Minute)
+	for _, c := range []struct{ given, want time.Time }{{first, first}, {second, second}, {first, second}} {
+		if err := id.Table(bus.TableRevoked, "edge-iad", bus.Encode(bus.Revocation{Until: c.given})); err != nil {
+			t.Error(err)
+		}
+		again, err := fleet.LoadIdentity(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := id.Revoked(iad); !got.Equal(c.want) || !again.Revoked(iad).Equal(c.want) {
+			t.Errorf("told %v it is revoked until %v, and %v for one that starts again, want %v", c.given, got, again.Revoked(iad), c.want)
+		}
+	}
+}
