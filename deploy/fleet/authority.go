@@ -44,6 +44,7 @@ type Authority struct {
 	fleet   signer // the next one, from StageIssue of a rotation on
 	site    signer
 	trust   []byte // what nodes are to believe: the fleet's certificate, or two during a rotation
+	cross   []byte // see Cross
 	stage   Stage
 	now     func() time.Time
 }
@@ -93,6 +94,9 @@ func openAuthority(dir, network string, now func() time.Time) (*Authority, error
 		return nil, err
 	}
 	a.trust = append(bytes.Clone(a.fleet.pem), next.pem...)
+	if a.cross, err = a.fleet.stand(next.cert); err != nil {
+		return nil, err
+	}
 	if a.stage == StageIssue {
 		a.fleet = next
 	}

@@ -124,6 +124,10 @@ func FuzzTable(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
+	cross, err := a.fleet.stand(other.fleet.cert)
+	if err != nil {
+		f.Fatal(err)
+	}
 	value := func(m map[string]any) []byte {
 		m["v"] = 1
 		data, err := json.Marshal(m)
@@ -137,7 +141,8 @@ func FuzzTable(f *testing.F) {
 			for _, v := range [][]byte{
 				nil, []byte("{}"), []byte(`{"v":2}`), []byte("\xff"), value(map[string]any{"until": start}), value(map[string]any{"certificate": next}),
 				value(map[string]any{"authorities": a.FleetCA()}),
-				value(map[string]any{"authorities": append(bytes.Clone(a.FleetCA()), other.FleetCA()...)}), value(map[string]any{"authorities": other.FleetCA()}),
+				value(map[string]any{"authorities": append(bytes.Clone(a.FleetCA()), other.FleetCA()...)}),
+				value(map[string]any{"authorities": append(bytes.Clone(a.FleetCA()), other.FleetCA()...), "cross": cross}), value(map[string]any{"authorities": other.FleetCA()}),
 				value(map[string]any{"certificate": []byte("x")}),
 			} {
 				f.Add(table, key, v)

@@ -27,6 +27,7 @@ func (id *Identity) Table(table, key string, value []byte) error {
 		Until       time.Time `json:"until"`
 		Certificate []byte    `json:"certificate"`
 		Authorities []byte    `json:"authorities"`
+		Cross       []byte    `json:"cross"`
 	}
 	switch {
 	case table != TableRevoked && table != TableCertificate && table != TableTrust,
@@ -47,7 +48,7 @@ func (id *Identity) Table(table, key string, value []byte) error {
 	case TableCertificate:
 		return id.Renew(m.Certificate)
 	case TableTrust:
-		return id.SetTrust(m.Authorities)
+		return id.SetTrust(m.Authorities, m.Cross)
 	}
 	id.mu.Lock()
 	defer id.mu.Unlock()

@@ -54,7 +54,7 @@ func TestTable(t *testing.T) {
 	if a, err = a.Rotate(); err != nil {
 		t.Fatal(err)
 	}
-	give(bus.TableTrust, bus.TrustKey, bus.Encode(bus.Trust{Authorities: a.FleetCA(), At: time.Now()}))
+	give(bus.TableTrust, bus.TrustKey, bus.Encode(bus.Trust{Authorities: a.FleetCA(), Cross: a.Cross(), At: time.Now()}))
 	if !bytes.Equal(id.Trust(), a.FleetCA()) {
 		t.Error("it does not believe both")
 	}

@@ -79,50 +79,58 @@ func (t *trust) certified(leaf *x509.Certificate) (Peer, error) {
 func (id *Identity) Trust() []byte { return bytes.Clone(id.trust.Load().pem) }
 
 // SetTrust makes those authorities (PEM, one or two) the ones that this node believes, in its bundle and for handshakes from
-// now on. One of them must be believed already, so that no word over the network leads a node to strangers, and the node's own
+// now on. One of them must be believed already, and one that is not must have been signed by one that is: cross is that signature, as
+// [Authority.Cross] made it, and nil where none is new. So no word over the network leads a node to strangers, whoever says it. The node's own
 // certificate must be of one of them, so that none is left behind. On an error all stays.
-func (id *Identity) SetTrust(authorities []byte) error {
+func (id *Identity) SetTrust(authorities, cross []byte) error {
 	id.mu.Lock()
 	defer id.mu.Unlock()
-	if err := id.setTrust(authorities); err != nil {
+	if err := id.setTrust(authorities, cross); err != nil {
 		return fmt.Errorf("fleet: believe other authorities: %w", err)
 	}
 	return nil
 }
 
 // CheckTrust says why SetTrust would not take those authorities, whatever certificate the node has.
-func (id *Identity) CheckTrust(authorities []byte) error {
-	if _, err := id.checkTrust(authorities); err != nil {
+func (id *Identity) CheckTrust(authorities, cross []byte) error {
+	if _, err := id.checkTrust(authorities, cross); err != nil {
 		return fmt.Errorf("fleet: believe other authorities: %w", err)
 	}
 	return nil
 }
 
-func (id *Identity) checkTrust(authorities []byte) (*trust, error) {
+func (id *Identity) checkTrust(authorities, cross []byte) (*trust, error) {
 	old := id.trust.Load()
 	next, err := parseTrust(authorities)
 	if err != nil {
 		return nil, err
 	}
-	known := false
+	if len(cross) > mostCross {
+		return nil, fmt.Errorf("a signature of %d bytes", len(cross))
+	}
+	known, stranger := false, false
 	for _, c := range next.certs {
 		known = known || old.has(c)
+		stranger = stranger || !old.has(c) && !old.standsFor(c, cross)
 		if org := c.Subject.Organization; len(org) != 1 || org[0] != id.Network {
 			return nil, fmt.Errorf("an authority is of network %q, and this node of %q", org, id.Network)
 		}
 	}
-	if !known {
+	switch {
+	case !known:
 		return nil, errors.New("none of them is one that this node believes")
+	case stranger:
+		return nil, errors.New("one of them is new, and none that this node believes stands for it by its signature")
 	}
 	return next, nil
 }
 
-func (id *Identity) setTrust(authorities []byte) error {
+func (id *Identity) setTrust(authorities, cross []byte) error {
 	old := id.trust.Load()
 	if bytes.Equal(authorities, old.pem) {
 		return nil
 	}
-	next, err := id.checkTrust(authorities)
+	next, err := id.checkTrust(authorities, cross)
 	if err != nil {
 		return err
 	}

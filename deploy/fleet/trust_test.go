@@ -54,7 +54,7 @@ func TestRotate(t *testing.T) {
 		e.ids = append(e.ids, identity(t, a, RoleEdge, "new-"+string(want), start.Add(day), start.Add(day)))
 		for _, id := range e.ids {
 			if want == StageTrust {
-				must(t, id.SetTrust(a.FleetCA()))
+				must(t, id.SetTrust(a.FleetCA(), a.Cross()))
 			} else {
 				certificate, renewed, err := a.Renew(id.String(), false)
 				if err != nil || renewed == strings.HasPrefix(id.Name, "new-issue") {
@@ -68,14 +68,19 @@ func TestRotate(t *testing.T) {
 		}
 		e.meets("stage " + string(want))
 	}
+	middle := a
 	a, err := a.Rotate()
 	must(t, err)
 	if a.Stage() != StageNone || bytes.Contains(a.FleetCA(), first) {
 		t.Fatalf("stage %q", a.Stage())
 	}
 	for _, id := range e.ids {
-		must(t, id.SetTrust(a.FleetCA()))
+		must(t, id.SetTrust(a.FleetCA(), a.Cross()))
 		e.meets("after " + id.String() + ", the end")
+		// As a hub says which was restored from a backup that was made in the middle.
+		if err := id.SetTrust(middle.FleetCA(), middle.Cross()); err == nil {
+			t.Errorf("%v believes the authority again whose key was destroyed", id)
+		}
 	}
 	e.ids = append(e.ids, identity(t, a, RoleEdge, "last", start.Add(day), start.Add(day)))
 	for _, id := range e.ids {
@@ -88,7 +93,7 @@ func TestRotate(t *testing.T) {
 	if why := meet(t, e.ids[0], away); !strings.Contains(why, "unknown authority") {
 		t.Errorf("who was left behind: %q", why)
 	}
-	if err := away.SetTrust(a.FleetCA()); err == nil {
+	if err := away.SetTrust(a.FleetCA(), a.Cross()); err == nil {
 		t.Error("a node believes an authority that nobody whom it believed stands for")
 	}
 }
@@ -141,16 +146,29 @@ func TestSetTrustRefuses(t *testing.T) {
 	fra := identity(t, a, RoleEdge, "fra", start, start)
 	leaf := mustRead(t, filepath.Join(fra.dir, "node.pem"))
 	other := authority(t, "other", start)
-	for name, c := range map[string]struct{ pem, want string }{
-		"nothing":       {"", "it holds no certificate"},
-		"junk":          {"junk", "it holds no certificate"},
-		"strangers":     {string(stranger.fleet.pem), "none of them is one that this node believes"},
-		"a leaf":        {leaf, "none of an authority"},
-		"three":         {strings.Repeat(string(a.fleet.pem), 3), "more than 2"},
-		"a key":         {mustRead(t, filepath.Join(a.dir, "fleet-ca.key")), `it holds a "PRIVATE KEY"`},
-		"other network": {string(a.fleet.pem) + string(other.fleet.pem), `an authority is of network ["other"]`},
+	planted := string(a.fleet.pem) + string(stranger.fleet.pem)
+	byItself, err := stranger.fleet.stand(stranger.fleet.cert)
+	must(t, err)
+	forItself, err := a.fleet.stand(a.fleet.cert)
+	must(t, err)
+	const stands = "none that this node believes stands for it"
+	for name, c := range map[string]struct {
+		pem, want string
+		cross     []byte
+	}{
+		"nothing":                      {"", "it holds no certificate", nil},
+		"junk":                         {"junk", "it holds no certificate", nil},
+		"strangers":                    {string(stranger.fleet.pem), "none of them is one that this node believes", nil},
+		"a leaf":                       {leaf, "none of an authority", nil},
+		"three":                        {strings.Repeat(string(a.fleet.pem), 3), "more than 2", nil},
+		"a key":                        {mustRead(t, filepath.Join(a.dir, "fleet-ca.key")), `it holds a "PRIVATE KEY"`, nil},
+		"other network":                {string(a.fleet.pem) + string(other.fleet.pem), `an authority is of network ["other"]`, nil},
+		"one planted beside":           {planted, stands, nil},
+		"one that stands for itself":   {planted, stands, byItself},
+		"a signature over another":     {planted, stands, forItself},
+		"a signature that is too long": {planted, "a signature of 73 bytes", make([]byte, 73)},
 	} {
-		if err := fra.SetTrust([]byte(c.pem)); err == nil || !strings.Contains(err.Error(), c.want) {
+		if err := fra.SetTrust([]byte(c.pem), c.cross); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -213,7 +231,9 @@ func TestRenew(t *testing.T) {
 		t.Errorf("then it ends %v", got)
 	}
 	// What came before its authority is taken with it.
-	must(t, fra.SetTrust(append(bytes.Clone(a.fleet.pem), b.fleet.pem...)))
+	cross, err := a.fleet.stand(b.fleet.cert)
+	must(t, err)
+	must(t, fra.SetTrust(append(bytes.Clone(a.fleet.pem), b.fleet.pem...), cross))
 	if got := fra.NotAfter(); !got.Equal(start.Add(161 * day)) {
 		t.Errorf("with both authorities it ends %v", got)
 	}

@@ -193,7 +193,7 @@ func (h *hand) renew(ctx context.Context, out io.Writer, a *fleet.Authority, nod
 		if err != nil {
 			return wrong(err)
 		}
-		here, err := h.place(node, certificate, a.FleetCA())
+		here, err := h.place(node, certificate, a)
 		if err != nil {
 			return wrong(err)
 		}
@@ -269,7 +269,7 @@ func renewDue(ctx context.Context, dir string, out io.Writer) error {
 }
 
 // place puts a renewed certificate into the bundle of its node where that is in this folder, and says whether it is.
-func (h *hand) place(node string, certificate, trust []byte) (bool, error) {
+func (h *hand) place(node string, certificate []byte, a *fleet.Authority) (bool, error) {
 	dir := filepath.Join(h.state, "nodes", node, "identity")
 	if node == fleet.RoleOperator+"-"+fleet.FirstOperator {
 		dir = filepath.Join(h.state, fleet.OperatorFolder)
@@ -281,7 +281,7 @@ func (h *hand) place(node string, certificate, trust []byte) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	if err := id.SetTrust(trust); err != nil {
+	if err := id.SetTrust(a.FleetCA(), a.Cross()); err != nil {
 		return false, err
 	}
 	// Where it is for another key, the node's folder is elsewhere, and this one is a copy that is used no more.

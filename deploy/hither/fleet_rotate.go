@@ -54,7 +54,7 @@ func (h *hand) believes(a *fleet.Authority) error {
 	}
 	id, err := fleet.LoadIdentity(dir)
 	if err == nil {
-		err = id.SetTrust(a.FleetCA())
+		err = id.SetTrust(a.FleetCA(), a.Cross())
 	}
 	if err != nil {
 		return wrong(err)
@@ -65,7 +65,7 @@ func (h *hand) believes(a *fleet.Authority) error {
 // tellTrust has all nodes believe what the authority says, and returns those that do not after a while.
 func (h *hand) tellTrust(ctx context.Context, a *fleet.Authority) (behind []string, err error) {
 	err = h.ask(ctx, func(op asker) error {
-		if err := op.ask(ctx, "trust", bus.Trust{Authorities: a.FleetCA()}, nil); err != nil {
+		if err := op.ask(ctx, "trust", bus.Trust{Authorities: a.FleetCA(), Cross: a.Cross()}, nil); err != nil {
 			return err
 		}
 		behind = waitNodes(ctx, op, heardTime, trusts(a))

@@ -25,7 +25,7 @@ func messages() []any {
 		&Drain{Since: at, By: "main", Stop: true},
 		&Revocation{Until: at, By: "main", Why: "stolen"},
 		&Renewal{Certificate: []byte("x")},
-		&Trust{Authorities: []byte("x"), At: at},
+		&Trust{Authorities: []byte("x"), At: at, Cross: []byte("x")},
 		&Token{Hash: "x", Sites: []string{"www"}, Until: at, By: "main"},
 		&Call{Method: "GET", Path: "/v1/status"},
 		&Answer{Status: 200, Doc: json.RawMessage(`{}`)},

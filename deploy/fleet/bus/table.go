@@ -48,6 +48,10 @@ type Renewal struct {
 type Trust struct {
 	Authorities []byte    `json:"authorities"` // PEM
 	At          time.Time `json:"at"`
+
+	// Cross is the signature of an authority that is believed already over the one that is new. Without it no node takes a new one; it is
+	// empty where there is none.
+	Cross []byte `json:"cross,omitempty"`
 }
 
 // A Token lets a program purge over HTTP, within a scope. Of the token itself nothing but its hash is kept.

@@ -149,10 +149,10 @@ func (i *identities) trust(ctx context.Context, by string, body json.RawMessage)
 	if err := readCall(body, &t); err != nil {
 		return nil, err
 	}
-	if err := i.c.o.Identity.CheckTrust(t.Authorities); err != nil {
+	if err := i.c.o.Identity.CheckTrust(t.Authorities, t.Cross); err != nil {
 		return nil, refuse(http.StatusBadRequest, "control: trust: %w", err)
 	}
-	at, err := i.c.append(ctx, bus.TableSubject(bus.TableTrust, bus.TrustKey), bus.Encode(bus.Trust{Authorities: t.Authorities, At: i.c.o.Now().UTC()}), bus.Expectation{})
+	at, err := i.c.append(ctx, bus.TableSubject(bus.TableTrust, bus.TrustKey), bus.Encode(bus.Trust{Authorities: t.Authorities, Cross: t.Cross, At: i.c.o.Now().UTC()}), bus.Expectation{})
 	if err != nil {
 		return nil, err
 	}

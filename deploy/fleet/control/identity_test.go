@@ -1,6 +1,7 @@
 package control_test
 
 import (
+	"bytes"
 	"strings"
 	"testing"
 	"time"
@@ -53,7 +54,7 @@ func TestIdentityVerbs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.ask(s.ctx(), "trust", bus.Trust{Authorities: next.FleetCA()}, &told); err != nil {
+	if err := s.ask(s.ctx(), "trust", bus.Trust{Authorities: next.FleetCA(), Cross: next.Cross()}, &told); err != nil {
 		t.Fatal(err)
 	}
 	follow(bus.TableTrust, bus.TrustKey)
@@ -66,6 +67,10 @@ func TestIdentityVerbs(t *testing.T) {
 
 	stranger := newSite(t, "demo")
 	foreign, _, err := stranger.authority.Renew("operator-main", true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	planted, err := stranger.authority.Rotate()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,6 +89,8 @@ func TestIdentityVerbs(t *testing.T) {
 		"a stranger's":       {"renew", control.Renew{Certificates: map[string][]byte{"operator-main": foreign}}, "unknown authority"},
 		"junk":               {"renew", control.Renew{Certificates: map[string][]byte{"edge-fra": []byte("junk")}}, "400: "},
 		"foreign authority":  {"trust", bus.Trust{Authorities: stranger.authority.FleetCA()}, "none of them is one that this node believes"},
+		"one planted beside": {"trust", bus.Trust{Authorities: append(bytes.Clone(first), stranger.authority.FleetCA()...)}, "none that this node believes stands for it"},
+		"by itself":          {"trust", bus.Trust{Authorities: append(bytes.Clone(first), stranger.authority.FleetCA()...), Cross: planted.Cross()}, "none that this node believes stands for it"},
 		"no authority":       {"trust", bus.Trust{}, "it holds no certificate"},
 		"an open stream":     {"export", control.Export{Stream: bus.StreamJournal}, "only SECRETS is exported"},
 		"a stream of no one": {"export", control.Export{Stream: "*"}, "only SECRETS is exported"},
