@@ -192,12 +192,12 @@ func sameFleet(old, next *deploy.Network, moveHub bool) error {
 	return nil
 }
 
-// listen waits, where the control has begun only just now, until it has heard of every PoP that could try a revision, or the time is over after which a node
-// counts as away: nobody has reported yet does not mean that nobody is there.
+// listen waits, where the hub has begun to answer only just now, until every PoP that could try a revision was heard, or the time is over in which
+// nodes come back to it: nobody has reported yet does not mean that nobody is there.
 func (r *rollout) listen(ctx context.Context, canary string, next *deploy.Network) {
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
-	for r.c.o.Now().Sub(r.c.began) < awayTime && r.silent(canary, next) {
+	for r.silent(canary, next) {
 		select {
 		case <-ctx.Done():
 			return
@@ -206,13 +206,13 @@ func (r *rollout) listen(ctx context.Context, canary string, next *deploy.Networ
 	}
 }
 
-// silent says whether a PoP of both files, or the one that is meant, was not heard of.
+// silent says whether a PoP of both files, or the one that is meant, may still be on its way.
 func (r *rollout) silent(canary string, next *deploy.Network) bool {
 	for _, p := range r.c.o.Network().PoPs {
 		if canary != "" && p.Name != canary || next.PoP(p.Name) == nil {
 			continue
 		}
-		if _, here := r.c.reports.of(fleet.Peer{Role: fleet.RoleEdge, Name: p.Name}.String()); !here {
+		if r.c.reports.due(fleet.Peer{Role: fleet.RoleEdge, Name: p.Name}.String()) {
 			return true
 		}
 	}

@@ -50,7 +50,7 @@ type plan struct {
 
 	Phase   phase     `json:"phase"`
 	Began   time.Time `json:"began"`
-	Since   time.Time `json:"since"`             // of the phase; or when a control began to watch anew. See to
+	Since   time.Time `json:"since"`             // of the phase; or when a control began to watch anew, see step. See to
 	Outcome string    `json:"outcome,omitempty"` // a state of [verdict], from everywhere and back on
 	Why     string    `json:"why,omitempty"`
 }
@@ -101,6 +101,7 @@ func (p plan) to(next phase, now time.Time, outcome, why string, args ...any) pl
 type view struct {
 	now    time.Time
 	seen   time.Time // when the canary reported last; zero = never
+	due    bool      // it was not heard since the hub began to answer, and may be on its way back
 	report bus.Report
 	after  count // what the canary counted since the phase began
 	others count // what all other edges did in that time
@@ -108,8 +109,13 @@ type view struct {
 	waiting int // nodes that report, and neither run what they are told nor have refused it
 }
 
-// step is what becomes of a plan at an instant: the plan itself, or that in its next phase. It is all of a roll-out's judgement.
+// step is what becomes of a plan at an instant: the plan itself, that in its next phase, or the same phase that begins anew. It is all of a
+// roll-out's judgement.
 func step(p plan, v view) plan {
+	if p.busy() && v.due {
+		p.Since = v.now // it is judged by what it does from when it is back, or has to be
+		return p
+	}
 	elapsed := v.now.Sub(p.Since)
 	switch p.Phase {
 	case taking:

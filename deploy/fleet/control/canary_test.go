@@ -38,6 +38,7 @@ func TestStep(t *testing.T) {
 	silent := func(v *view) { v.seen = began.Add(-time.Second) }
 	idle := in(watching)
 	idle.Before, idle.BeforeTime = count{}, 0
+	due := func(v *view) { silent(v); v.due = true }
 	ends := in(everywhere)
 	ends.Outcome = verdictStable
 	for _, c := range []struct {
@@ -76,6 +77,8 @@ func TestStep(t *testing.T) {
 		{"it went back by itself", in(watching), at(9*time.Second, report(func(r *bus.Report) { r.Hash = "old" })), back, verdictBack, "another one"},
 		{"it is not heard of", in(watching), at(11*time.Second, func(v *view) { v.seen = began }), back, verdictBack, "not been heard of for 11s"},
 		{"it was not heard of since the control came back", in(watching), at(9*time.Second, silent), watching, "", ""},
+		{"it may be on its way back to the hub", in(watching), at(29*time.Second, due), watching, "", ""},
+		{"it may be on its way and is to take it", in(taking), at(31*time.Second, due), taking, "", ""},
 		{"its load explodes", in(watching), at(9*time.Second, report(func(r *bus.Report) { r.Load = 1.3 })), back, verdictBack, "load of 1.30"},
 		{"it answers nothing", in(watching), at(30 * time.Second), back, verdictBack, "answers nothing"},
 		{"nothing comes, as before", idle, at(30 * time.Second), watching, "", ""},
@@ -96,6 +99,9 @@ func TestStep(t *testing.T) {
 		}
 		if next.Phase != c.plan.Phase && !next.Since.Equal(c.view.now) {
 			t.Errorf("%s: the phase began at %v", c.name, next.Since)
+		}
+		if next.Phase == c.plan.Phase && !next.Since.Equal(began) != c.view.due {
+			t.Errorf("%s: the same phase began at %v", c.name, next.Since)
 		}
 	}
 }

@@ -60,7 +60,6 @@ type Control struct {
 
 	drains *drains
 	gate   gate
-	began  time.Time // by its clock
 }
 
 // A verb answers a request of an operator. The error may be a [*Refusal]; doc is any JSON object.
@@ -92,7 +91,7 @@ func New(o Options) (*Control, error) {
 	}
 	c := &Control{
 		o: o, verbs: make(map[string]verb), faint: ops.Limiter{Log: o.Log, Now: o.Now}, beat: make(chan struct{}, 1), asked: newAsked(),
-		guesses: newGuesses(o.Now), began: o.Now(),
+		guesses: newGuesses(o.Now),
 	}
 	c.receipts = newReceipts(c)
 	c.journal = newJournal(heldJournal{hubJournal{c.o.Conn}, c}, c.o.Log, c.o.Now, c.receipts, &c.stats)
@@ -151,6 +150,7 @@ func (c *Control) answer(ctx context.Context, subject string, data []byte) bus.A
 func (c *Control) Run(ctx context.Context) error {
 	c.restoreAll(ctx) // before anything is written
 	c.settleMove(ctx)
+	c.o.Conn.OnConnect(c.reports.again) // not before: both may have waited for the hub
 	var parts sync.WaitGroup
 	defer parts.Wait()
 	ctx, cancel := context.WithCancel(ctx)

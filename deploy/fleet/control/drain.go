@@ -330,8 +330,8 @@ func (d *drains) look(x *draining, network *deploy.Network, pop string, now time
 	switch {
 	case !ok:
 		x.seen, x.coming = time.Time{}, 0
-		// Nothing is heard of a node that was told to end: it has.
-		x.done = x.done || !x.stopped.IsZero()
+		// Nothing is heard of a node that was told to end: it has, unless nothing was heard of anybody.
+		x.done = x.done || !x.stopped.IsZero() && !d.c.reports.due(fleet.RoleEdge+"-"+pop)
 	case !r.seen.Equal(x.seen):
 		came := r.report.Accepted - x.node.Accepted
 		switch {

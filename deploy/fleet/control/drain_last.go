@@ -28,7 +28,7 @@ func (d *drains) last(network *deploy.Network, pop string) error {
 	return nil
 }
 
-// takesClients says whether DNS gives clients to a PoP, by what is known of it. One that was not heard yet, of a control that has just begun, may.
+// takesClients says whether DNS gives clients to a PoP, by what is known of it. One that may be on its way back to a hub that has just begun to answer does.
 func (d *drains) takesClients(pop string) bool {
 	d.mu.Lock()
 	_, drains := d.pops[pop]
@@ -38,7 +38,7 @@ func (d *drains) takesClients(pop string) bool {
 	case drains:
 		return false
 	case !ok:
-		return d.c.o.Now().Sub(d.c.began) <= newTime && !d.c.reports.heard(fleet.RoleEdge+"-"+pop)
+		return d.c.reports.due(fleet.RoleEdge + "-" + pop)
 	}
 	return r.report.State == ops.Ready.String()
 }

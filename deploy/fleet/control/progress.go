@@ -68,6 +68,10 @@ func (r *rollout) doc() RolloutDoc {
 		d.After = v.after
 	}
 	elapsed := v.now.Sub(p.Since)
+	if p.busy() && v.due {
+		d.Progress = p.Canary + " may be on its way back to the hub, which has just begun to answer"
+		return d
+	}
 	switch p.Phase {
 	case taking:
 		d.Progress = fmt.Sprintf("%s is to take it, for %v by now", p.Canary, elapsed.Round(time.Second))

@@ -21,8 +21,8 @@ import (
 const (
 	// awayTime is after how long without a report a node counts as away: five of them are lost one after the other hardly ever.
 	awayTime = 5 * bus.ReportEvery
-	// newTime is for how long from the start of a control nothing is said of a node that was not heard of: it may still be on its way back
-	// to a hub that has just begun, for which the bus gives itself so long.
+	// newTime is for how long, from when the control begins to hear nodes, nothing is said of one that was not heard of: it may still be on its
+	// way back to a hub that has just begun, for which the bus gives itself so long.
 	newTime = 30 * time.Second
 	// mostStrangers is how many nodes are known that the network file in use does not name: those that were added and wait for
 	// the revision which does, and those that a revision took away and that still run.
@@ -54,6 +54,9 @@ type reports struct {
 	nodes map[string]*told
 	names names
 	full  time.Time // until when there is no room for strangers, as far as was seen
+	began time.Time // when the hub began to answer, the last time
+	ended time.Time // when a node was heard last before the hub went away, the last time; zero = it never did
+	gone  bool      // the hub is away, and that was noted
 }
 
 // names are the nodes of a network file.
@@ -78,6 +81,41 @@ func newReports(c *Control) *reports {
 	r := &reports{c: c, nodes: make(map[string]*told), wake: func() {}}
 	r.limiter = ops.Limiter{Log: c.o.Log, Now: c.o.Now}
 	return r
+}
+
+// away notes that the hub does not answer. It may be called again and again. A hub that goes again while nodes are still on their way back
+// to it has not been without them for longer.
+func (r *reports) away() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.gone {
+		return
+	}
+	r.gone = true
+	if r.c.o.Now().Sub(r.began) <= newTime {
+		return
+	}
+	for _, t := range r.nodes {
+		r.ended = later(r.ended, t.seen)
+	}
+}
+
+// again notes that the hub begins to answer, so that the nodes have until newTime from now to be back.
+func (r *reports) again() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.began, r.gone = r.c.o.Now(), false
+}
+
+// due says whether a node was not heard since the hub began to answer, and may still be on its way back to it: it was there before, as far as is known.
+func (r *reports) due(node string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var seen time.Time
+	if t := r.nodes[node]; t != nil {
+		seen = t.seen
+	}
+	return r.c.o.Now().Sub(r.began) <= newTime && seen.Before(r.began) && !seen.Before(r.ended.Add(-awayTime))
 }
 
 // namesOf are the nodes of a network, ROLE-NAME, in the order of its file.
@@ -219,13 +257,6 @@ func (r *reports) of(node string) (told, bool) {
 		return told{}, false
 	}
 	return told{peer: t.peer, report: t.report, seen: t.seen}, true
-}
-
-// heard says whether a node has ever said something.
-func (r *reports) heard(node string) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.nodes[node] != nil
 }
 
 // between is what an edge counted between two instants.

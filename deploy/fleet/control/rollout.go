@@ -94,6 +94,8 @@ func (r *rollout) run(ctx context.Context) {
 			r.mu.Lock()
 			r.still = err
 			r.mu.Unlock()
+		} else {
+			r.c.reports.away()
 		}
 		select {
 		case <-r.wake:
@@ -117,6 +119,11 @@ func (r *rollout) turn(ctx context.Context) error {
 		return r.align(ctx)
 	}
 	next := step(p, r.view(p))
+	if next.Phase == p.Phase {
+		r.mu.Lock()
+		r.plan.Since = next.Since // here alone: a control that starts anew begins anew anyway
+		r.mu.Unlock()
+	}
 	if next.Phase == p.Phase || r.c.gate.closed() != nil {
 		return r.align(ctx)
 	}
@@ -296,6 +303,7 @@ func (r *rollout) view(p plan) view {
 			v.seen, v.report = t.seen, t.report
 		}
 		r.c.reports.mu.Unlock()
+		v.due = r.c.reports.due(p.Canary)
 		v.after, _ = r.c.reports.between(p.Canary, p.Since, v.now)
 		v.others = r.c.reports.others(p.Canary, p.Since, v.now)
 	}

@@ -256,7 +256,7 @@ func TestApplyAtOnce(t *testing.T) {
 		_, fault, status := s.ask("apply", control.ApplyCall{How: control.How{Canary: "iad"}, File: stageFile("three")})
 		answers <- fmt.Sprint(status, " ", fault)
 	}()
-	for range 6 {
+	for range 16 {
 		s.pass(2 * time.Second)
 	}
 	if got := <-answers; got != "409 control: no PoP can try it: edge-iad does not report; --now takes it to all at once" {

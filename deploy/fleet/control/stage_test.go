@@ -37,7 +37,9 @@ type stage struct {
 	clock   time.Time
 	network *deploy.Network // that the control's node has in use
 
-	stop func() // ends the control
+	stop func()        // ends the control
+	way  *controlWay   // by which it goes to the hub
+	late time.Duration // that passes between when it is made and when it runs
 }
 
 // stageFile is the network file with a comment, by which one differs from the other.
@@ -156,10 +158,14 @@ func (s *stage) now() time.Time {
 func (s *stage) lead() {
 	s.t.Helper()
 	s.stop()
-	conn, err := bus.Dial(s.hub.Control())
+	options := s.hub.Control()
+	s.way = &controlWay{to: options.InProcess}
+	options.InProcess = s.way
+	conn, err := bus.Dial(options)
 	if err != nil {
 		s.t.Fatal(err)
 	}
+	s.way.conn = conn
 	c, err := control.New(control.Options{
 		Conn: conn, Identity: s.origin, State: s.state(), Log: slog.New(slog.DiscardHandler), Now: s.now,
 		Network: func() *deploy.Network { s.mu.Lock(); defer s.mu.Unlock(); return s.network },
@@ -170,6 +176,9 @@ func (s *stage) lead() {
 	if err := hub.Ensure(s.t.Context(), conn, 1); err != nil {
 		s.t.Fatal(err)
 	}
+	s.mu.Lock()
+	s.clock = s.clock.Add(s.late)
+	s.mu.Unlock()
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- c.Run(ctx) }()

@@ -76,9 +76,9 @@ func (c *Control) nodeStatus(t told) ops.NodeStatus {
 	}
 	since := c.o.Now().Sub(t.seen)
 	switch {
-	case t.seen.IsZero() && c.o.Now().Sub(c.began) <= newTime:
+	case since > awayTime && c.reports.due(t.peer.String()):
 		n.State = ops.Unknown
-		n.Problems = []string{"it has not reported yet; the control has just started"}
+		n.Problems = []string{"it has not reported yet; the hub has just begun to answer"}
 	case t.seen.IsZero():
 		n.State = ops.Down
 		n.Problems = []string{"it has not reported since the control started"}
