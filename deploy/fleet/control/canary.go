@@ -165,17 +165,17 @@ func watch(p plan, v view, elapsed time.Duration) plan {
 		return bad("has a load of %.2f, and had %.2f before", r.Load, p.BeforeLoad)
 	}
 	n, whole := v.after.Requests, elapsed >= time.Duration(p.Window)
-	// An end before the window's is for what is plain: it is looked at with every report, and a chance of one in a thousand comes
-	// true when it is taken often.
+	// An end before the window's, or before enough has come, is for what is plain: it is looked at with every report, and a chance of one in
+	// a thousand comes true when it is taken often.
 	sigmas, errors := 5.0, int64(10)
-	if whole {
+	if whole && n >= p.Min {
 		sigmas, errors = 3, 3
 	}
 	before := p.Before
 	if before.Requests < p.Min && v.others.Requests >= p.Min {
 		before = v.others // a PoP that had no clients is measured by those that have
 	}
-	worse := v.after.Errors >= errors && exceeds(before, v.after, sigmas) && (whole && n >= p.Min || !whole)
+	worse := v.after.Errors >= errors && exceeds(before, v.after, sigmas)
 	common := worse && v.others.Requests >= p.Min && !exceeds(v.others, v.after, sigmas)
 	late := elapsed > time.Duration(p.Patience)
 	switch {

@@ -39,6 +39,9 @@ func TestStep(t *testing.T) {
 	idle := in(watching)
 	idle.Before, idle.BeforeTime = count{}, 0
 	due := func(v *view) { silent(v); v.due = true }
+	patient, worn := in(watching), in(watching)
+	patient.Min = 10_000
+	worn.Before = count{Requests: 1000, Errors: 100}
 	ends := in(everywhere)
 	ends.Outcome = verdictStable
 	for _, c := range []struct {
@@ -69,6 +72,12 @@ func TestStep(t *testing.T) {
 		{"two per cent of many", in(watching), at(30*time.Second, counted(3000, 60)), back, verdictBack, "60 of 3000"},
 		{"plain errors need no window", in(watching), at(4*time.Second, counted(40, 20)), back, verdictBack, "20 of 40"},
 		{"nine errors do", in(watching), at(4*time.Second, counted(9, 9)), watching, "", ""},
+		{"nor do they wait for requests after it", patient, at(40*time.Second, counted(800, 200)), back, verdictBack, "200 of 800"},
+		{"ten errors of ten, where few come", in(watching), at(50*time.Second, counted(10, 10)), back, verdictBack, "10 of 10"},
+		{"nine errors of nine, where few come", in(watching), at(45*time.Second, counted(9, 9)), watching, "", ""},
+		{"what is not plain waits for requests", worn, at(40*time.Second, counted(90, 20)), watching, "", ""},
+		{"and ends it when they are there", worn, at(45*time.Second, counted(100, 22)), back, verdictBack, "22 of 100"},
+		{"errors everywhere, where few come", in(watching), at(40*time.Second, counted(50, 15), elsewhere(9000, 2700)), watching, "", ""},
 		{"errors everywhere tell nothing", in(watching), at(30*time.Second, counted(3000, 900), elsewhere(9000, 2700)), watching, "", ""},
 		{"errors everywhere for too long", in(watching), at(601*time.Second, counted(3000, 900), elsewhere(9000, 2700)), back, verdictBack, "all other PoPs"},
 		{"errors everywhere, but more here", in(watching), at(30*time.Second, counted(3000, 1800), elsewhere(9000, 2700)), back, verdictBack, "1800 of 3000"},
