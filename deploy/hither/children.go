@@ -223,8 +223,9 @@ func (g *group) record() error {
 
 // reload checks the network file, gives new nodes their identities and starts them, and
 // tells all others to read it. A bad file changes nothing; the nodes are told of it too,
-// so that each keeps it aside and `hither status` shows why.
-func (g *group) reload() {
+// so that each keeps it aside and `hither status` shows why. The file is returned where nodes
+// run it now, also where one that is new did not start; else nil.
+func (g *group) reload() (file []byte) {
 	path := filepath.Join(g.dir, "network.yaml")
 	data, err := os.ReadFile(path)
 	var n *deploy.Network
@@ -239,14 +240,16 @@ func (g *group) reload() {
 	}
 	g.signal(syscall.SIGHUP)
 	if err == nil {
+		file = data
 		err = g.start(n)
 		g.note()
 	}
 	if err != nil {
 		fmt.Fprintf(g.stderr, "hither: the network file was not taken, the old one stays:\n%v\n", err)
-		return
+		return file
 	}
 	fmt.Fprintln(g.stderr, "hither: network file read again")
+	return file
 }
 
 // adopt makes a revision of the fleet the network file: it gives new nodes their identities and starts them, and ends those that are

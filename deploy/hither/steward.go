@@ -9,9 +9,9 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"time"
 
-	"hither/deploy"
 	"hither/deploy/fleet"
 	"hither/deploy/fleet/bus"
 )
@@ -27,18 +27,37 @@ type agreed struct {
 }
 
 // A steward is the operator in `hither up`: it keeps DIR/network.yaml and the fleet's stable revision the same. What the fleet decides
-// comes to the file; what is written into the file by hand goes to the fleet.
+// comes to the file, where nobody has edited that; a file that is edited goes to the fleet when an operator asks for it, and not before.
 type steward struct {
 	dir    string
 	say    func(format string, args ...any)
-	news   chan bus.Revision // stable revisions that the file is to become
-	synced chan struct{}     // closed when file and fleet were the same for the first time
-	moved  *bell             // rung when the hub may be elsewhere
-	edited *bell             // rung when the file was taken by hand
-	look   time.Duration     // how often it is seen whether the hub is away, and the identity another
-	quiet  time.Duration     // for how long the hub is away before that is said
-	once   bool
-	given  agreed // of run alone: the last file that went to the fleet; its target may not be heard yet
+	news   chan decided  // revisions that the file is to become
+	synced chan struct{} // closed when file and fleet were the same for the first time, or people were told why they are not
+	moved  *bell         // rung when the hub may be elsewhere
+	edited *bell         // rung when the file may be another, or is to go to the fleet
+	look   time.Duration // how often it is seen whether the hub is away, and the identity another
+	quiet  time.Duration // for how long the hub is away before that is said
+
+	// Of run alone.
+	once  bool
+	given agreed    // the last file that went to the fleet; a server of a cluster may not have heard of it yet
+	gave  time.Time // when
+
+	mu   sync.Mutex // guards what follows
+	want *wanted    // what an operator has asked for and the fleet does not have; nil = nothing
+	base string     // hash of the revision that the file is made from, or of which people have been told since that the fleet has it
+}
+
+// A wanted is a file that an operator has asked to give to the fleet. It is what the file was then, whatever is written there later.
+type wanted struct {
+	file       []byte
+	hash, base string // of the revision that it was made from: where the fleet has another by now, it would undo that
+}
+
+// A decided is a stable revision that is to take the place of the file with the hash over.
+type decided struct {
+	bus.Revision
+	over string
 }
 
 // Times of a steward in use. A hub that starts with its network is there within some seconds.
@@ -48,9 +67,38 @@ const (
 	stewardAgain = time.Minute // how often it is said that the hub is away still
 )
 
-func newSteward(dir string, say func(string, ...any)) *steward {
-	return &steward{dir: dir, say: say, news: make(chan bus.Revision), synced: make(chan struct{}), moved: newBell(), edited: newBell(),
-		look: stewardLook, quiet: stewardQuiet}
+// newSteward makes a steward of a folder whose network file, as `hither up` starts, is file. What was edited since file and fleet were the same
+// is asked for by the start.
+func newSteward(dir string, file []byte, say func(string, ...any)) *steward {
+	s := &steward{dir: dir, say: say, news: make(chan decided), synced: make(chan struct{}), moved: newBell(), edited: newBell(),
+		look: stewardLook, quiet: stewardQuiet, base: agreedIn(dir).Hash}
+	if s.base == "" { // the first start of all: the fleet begins with this file
+		s.base = bus.HashOf(file)
+	}
+	s.ask(file)
+	return s
+}
+
+// ask has a file that was checked go to the fleet, now or when the hub is back. It may be called at any time.
+func (s *steward) ask(file []byte) {
+	s.mu.Lock()
+	s.want = &wanted{file, bus.HashOf(file), s.base}
+	s.mu.Unlock()
+	s.edited.ring()
+}
+
+// still says whether the file is the one in whose place a revision is to come.
+func (s *steward) still(d decided) bool {
+	file, err := os.ReadFile(filepath.Join(s.dir, "network.yaml"))
+	return err == nil && bus.HashOf(file) == d.over
+}
+
+// adopted hears that the file is a revision of the fleet now.
+func (s *steward) adopted(d decided) {
+	s.mu.Lock()
+	s.base = d.Hash
+	s.mu.Unlock()
+	s.edited.ring()
 }
 
 // run does so until ctx ends. A hub that is away is waited for, with the identity that lies in the folder then: it is another after a rotation of the
@@ -159,7 +207,7 @@ func (s *steward) session(ctx context.Context, conn *bus.Conn, id *fleet.Identit
 				said = ""
 			case ctx.Err() == nil:
 				again = time.After(hubAgain)
-				if !errors.Is(err, errNone) && !errors.Is(err, bus.ErrAway) && err.Error() != said {
+				if !errors.Is(err, errSoon) && !errors.Is(err, bus.ErrAway) && err.Error() != said {
 					said = err.Error()
 					s.say("the network file and the fleet are not the same: %v", err)
 				}
@@ -175,8 +223,8 @@ func (s *steward) session(ctx context.Context, conn *bus.Conn, id *fleet.Identit
 	}
 }
 
-// errNone is that the fleet has no revision yet; the control makes the first.
-var errNone = errors.New("the fleet has no revision yet")
+// errSoon is that the fleet has no revision yet, for the control makes the first, or that what was given is not heard of yet.
+var errSoon = errors.New("the fleet has no revision yet")
 
 // agree makes file and fleet the same, or says why they are not.
 func (s *steward) agree(ctx context.Context, op *operator) error {
@@ -184,26 +232,44 @@ func (s *steward) agree(ctx context.Context, op *operator) error {
 	defer cancel()
 	all, err := op.conn.Last(ctx, bus.StreamTables, bus.TableSubject(bus.TableTarget, bus.TargetKey))
 	if err != nil || len(all) == 0 || len(all[len(all)-1].Data) == 0 {
-		return errors.Join(errNone, err)
+		return errors.Join(errSoon, err)
 	}
 	var t bus.Target
 	if err := bus.Decode(all[len(all)-1].Data, &t); err != nil {
 		return err
 	}
+	// A hub that came back from an older backup stays behind what it was given once.
+	if t.Stable == 0 || t.Stable < s.given.Number && time.Since(s.gave) < answerTime {
+		return errSoon
+	}
 	file, err := os.ReadFile(filepath.Join(s.dir, "network.yaml"))
 	if err != nil {
 		return err
 	}
-	hash, last := bus.HashOf(file), agreedIn(s.dir)
+	hash, last, want := bus.HashOf(file), agreedIn(s.dir), s.wanted()
+	same := hash == t.Hash || want != nil && want.hash == t.Hash
+	if want != nil && (want.hash == t.Hash || want.hash == last.Hash) { // the fleet has it, or had it: nothing was edited
+		s.done(want)
+		want = nil
+	}
+	if same {
+		if err := s.note(agreed{t.Stable, t.Hash}); err != nil {
+			return err
+		}
+		last.Hash = t.Hash
+	}
 	switch {
-	case t.Stable == 0:
-		return errNone
-	case hash == t.Hash && (s.given.Hash == hash || t.Stable >= s.given.Number):
-		return s.note(t)
-	case s.given.Hash == hash && t.Stable < s.given.Number, hash == t.Hash: // what was given is on its way
+	case want != nil && want.base == t.Hash:
+		return s.give(ctx, op, want, t)
+	case want != nil:
+		s.done(want)
+		s.differ(t, true)
 		return nil
-	case hash != last.Hash, s.given.Hash == t.Hash: // the fleet says what it was told, and the file is another since
-		return s.give(ctx, op, file)
+	case hash == t.Hash:
+		return nil
+	case hash != last.Hash: // edited, and nobody has asked for it yet
+		s.differ(t, false)
+		return nil
 	}
 	all, err = op.conn.Last(ctx, bus.StreamRevisions, bus.RevisionSubject(t.Stable))
 	if err != nil || len(all) == 0 {
@@ -216,27 +282,62 @@ func (s *steward) agree(ctx context.Context, op *operator) error {
 	if rev.Number != t.Stable || bus.HashOf(rev.File) != t.Hash {
 		return fmt.Errorf("revision %d at the hub is not what the target says", t.Stable)
 	}
+	rev.Hash = t.Hash
 	select {
-	case s.news <- rev:
+	case s.news <- decided{rev, hash}:
 	case <-ctx.Done():
 	}
 	return ctx.Err()
 }
 
-// give makes the file a revision that all nodes run at once: they have read it already.
-func (s *steward) give(ctx context.Context, op *operator, file []byte) error {
-	if _, err := deploy.Parse("network.yaml", file, checks...); err != nil {
-		return errNone // which was said when it was read
-	}
+// give makes what was asked for a revision that all nodes run at once: they have read it already. Where the fleet has another than t by now, the
+// control takes nothing.
+func (s *steward) give(ctx context.Context, op *operator, want *wanted, t bus.Target) error {
 	var doc struct {
 		Number int `json:"number"`
 	}
-	err := op.ask(ctx, "apply", map[string]any{"file": file, "note": "network.yaml of hither up", "now": true}, &doc)
-	if err != nil {
+	call := map[string]any{"file": want.file, "note": "network.yaml of hither up", "now": true, "base": t.Stable}
+	if err := op.ask(ctx, "apply", call, &doc); err != nil {
 		return fmt.Errorf("the control did not take it: %w", err)
 	}
-	s.given = agreed{doc.Number, bus.HashOf(file)}
-	return nil // the target changes, and that is heard
+	s.given, s.gave = agreed{doc.Number, want.hash}, time.Now()
+	s.done(want)
+	s.mu.Lock()
+	if s.want != nil && s.want.base == want.base { // asked for meanwhile, and made from this one
+		s.want.base = want.hash
+	}
+	s.mu.Unlock()
+	return s.note(s.given)
+}
+
+// differ tells people that the file was edited while the fleet decided on another revision. From then on they know: what they ask for next counts.
+// Where asked is false it is not said twice.
+func (s *steward) differ(t bus.Target, asked bool) {
+	s.mu.Lock()
+	told := s.base == t.Hash
+	s.base = t.Hash
+	s.mu.Unlock()
+	if asked || !told {
+		path := filepath.Join(s.dir, "network.yaml")
+		s.say("%s was edited, and the fleet has revision %d meanwhile, which it would undo: each stays as it is. `hither fleet apply %s` shows the difference; SIGHUP gives the file to all nodes",
+			path, t.Stable, path)
+	}
+	s.settled()
+}
+
+func (s *steward) wanted() *wanted {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.want
+}
+
+// done forgets what was asked for, unless something else has been since.
+func (s *steward) done(want *wanted) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.want == want {
+		s.want = nil
+	}
 }
 
 // agreedIn is what was noted last in a folder.
@@ -247,15 +348,21 @@ func agreedIn(dir string) (n agreed) {
 	return n
 }
 
-// note notes that the file is the stable revision.
-func (s *steward) note(t bus.Target) error {
-	if !s.once {
-		s.once = true
-		close(s.synced)
-	}
-	n := agreed{t.Stable, t.Hash}
+// note notes that the file, as it is or as it was when it was asked for, is the stable revision.
+func (s *steward) note(n agreed) error {
+	s.settled()
+	s.mu.Lock()
+	s.base = n.Hash
+	s.mu.Unlock()
 	if agreedIn(s.dir) == n {
 		return nil
 	}
 	return writeJSON(filepath.Join(s.dir, syncFile), n)
+}
+
+func (s *steward) settled() {
+	if !s.once {
+		s.once = true
+		close(s.synced)
+	}
 }

@@ -17,7 +17,7 @@ func TestStewardIdentity(t *testing.T) {
 	l := newLoneHub(t)
 	var mu sync.Mutex
 	var said strings.Builder
-	s := newSteward(l.dir, func(format string, args ...any) {
+	s := newSteward(l.dir, fleetFile("one"), func(format string, args ...any) {
 		mu.Lock()
 		defer mu.Unlock()
 		fmt.Fprintf(&said, format+"\n", args...)

@@ -85,7 +85,7 @@ func up(ctx context.Context, o upOptions, stdout, stderr io.Writer) error {
 	if err := g.record(); err != nil {
 		return usage("%v", err)
 	}
-	s := newSteward(dir, func(format string, args ...any) { fmt.Fprintf(g.stderr, "hither: "+format+"\n", args...) })
+	s := newSteward(dir, data, func(format string, args ...any) { fmt.Fprintf(g.stderr, "hither: "+format+"\n", args...) })
 	steward, endSteward := context.WithCancel(ctx)
 	ended := make(chan struct{})
 	go func() {
@@ -116,9 +116,11 @@ func up(ctx context.Context, o upOptions, stdout, stderr io.Writer) error {
 		case <-ctx.Done():
 			return nil
 		case rev := <-s.news:
-			if g.adopt(rev.Number, rev.File) {
-				s.moved.ring()
+			if !s.still(rev) { // edited while it came
 				s.edited.ring()
+			} else if g.adopt(rev.Number, rev.File) {
+				s.adopted(rev)
+				s.moved.ring()
 			}
 		case sig := <-signals:
 			if sig != syscall.SIGHUP {
@@ -129,9 +131,10 @@ func up(ctx context.Context, o upOptions, stdout, stderr io.Writer) error {
 				}()
 				return nil
 			}
-			g.reload()
+			if file := g.reload(); file != nil {
+				s.ask(file)
+			}
 			s.moved.ring()
-			s.edited.ring()
 		}
 	}
 }
