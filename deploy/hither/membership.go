@@ -114,6 +114,7 @@ type (
 	// drainer is told that an operator takes a PoP out of answers.
 	drainer interface {
 		Drained(pop string, d *bus.Drain)
+		Drains() []string // PoPs of which it knows one
 	}
 	// listener hears what nodes say of themselves.
 	listener interface{ Follow(*bus.Conn) error }
@@ -158,6 +159,11 @@ func (p *process) member(conn *bus.Conn) member.Options {
 	}
 	if x, ok := (*r).(measurer); ok {
 		o.RTT = x.RTT
+	}
+	if x, ok := (*r).(drainer); ok {
+		for _, pop := range x.Drains() {
+			o.Known = append(o.Known, bus.TableSubject(bus.TableDrain, pop))
+		}
 	}
 	return o
 }

@@ -192,6 +192,7 @@ func (s *Server) Drained(pop string, d *bus.Drain) {
 		s.told.drains[pop] = *d
 		s.o.Log.Info("the operator drains a PoP", "pop", pop, "by", d.By)
 	}
+	s.unkept = true
 	s.publish(s.world.Load())
 }
 

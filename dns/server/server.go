@@ -67,6 +67,7 @@ type Server struct {
 	mu       sync.Mutex // guards what follows, and makes Reload one step
 	health   *health
 	told     *told
+	unkept   bool     // the drains are others than those in the state folder
 	unfollow []func() // ends what Follow began
 	revision int      // files taken since the process began; the fleet's number is in o.Fleet
 	refused  string
@@ -121,6 +122,7 @@ func New(o Options) (_ *Server, err error) {
 		s.tcp = append(s.tcp, t)
 	}
 	s.take(w, func() {})
+	s.recall()
 	if err := s.operate(conf); err != nil {
 		return nil, err
 	}
@@ -149,6 +151,7 @@ func (s *Server) Run(ctx context.Context) error {
 		t.serve(s)
 	}
 	s.loops.Go(s.watch)
+	s.loops.Go(s.remember)
 	s.life.Advance(ops.Ready)
 	s.o.Log.Info("ready", "addresses", bindAddresses(s.o.Network.Server(s.o.Name)))
 	if s.o.Ready != nil {

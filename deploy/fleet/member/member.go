@@ -51,6 +51,9 @@ type Options struct {
 	// Table is told of every value of every table, at first and at each change; nil = gone. An error is that the value, which may be of a
 	// newer version, has no effect: it is counted and logged. Optional.
 	Table func(table, key string, value []byte) error
+	// Known are subjects of tables ([bus.TableSubject]) of which the role has a value already, from an earlier process or member. Table is told of
+	// them as of those that this member has told: also where the hub has them no more. Optional.
+	Known []string
 	// Report fills in what the role knows of itself. Optional.
 	Report func(*bus.Report)
 	// RTT returns what is to be told of the ways to clients since the last call. Nil for roles that have none.

@@ -51,6 +51,27 @@ func TestTables(t *testing.T) {
 	told("drain/fra=anew", "drain/sin=")
 }
 
+// What a role knows from an earlier process is told as gone where it is: taken back while the node was away, or lost with the hub's disk.
+func TestTablesKnown(t *testing.T) {
+	w := newWorld(t)
+	w.table(bus.TableDrain, "fra", []byte("one"))
+	w.table(bus.TableDrain, "fra", nil)
+	w.table(bus.TableDrain, "sin", []byte("one"))
+	n := w.node(fleet.RoleDNS, "ns")
+	n.options = func(o *member.Options) {
+		for _, pop := range []string{"fra", "iad", "sin"} {
+			o.Known = append(o.Known, bus.TableSubject(bus.TableDrain, pop))
+		}
+	}
+	n.start()
+	want := []string{"drain/fra=", "drain/iad=", "drain/sin=one"}
+	w.until("told "+strings.Join(want, " "), func() bool {
+		_, _, got := n.seen()
+		slices.Sort(got)
+		return slices.Equal(got, want)
+	})
+}
+
 // A value of a table that its reader cannot take, as of a newer version, is counted for each time that it is another, and logged once; what was
 // there stays.
 func TestTableRefused(t *testing.T) {

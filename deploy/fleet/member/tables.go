@@ -40,7 +40,11 @@ type tables struct {
 }
 
 func newTables(m *Member) *tables {
-	return &tables{m: m, signal: make(chan struct{}, 1), values: make(map[string][sha256.Size]byte)}
+	t := &tables{m: m, signal: make(chan struct{}, 1), values: make(map[string][sha256.Size]byte)}
+	for _, subject := range m.o.Known {
+		t.values[subject] = [sha256.Size]byte{} // the sum of no value: whatever is there is told
+	}
+	return t
 }
 
 // change changes something below mu and wakes run where there is something to do.
