@@ -117,6 +117,9 @@ func (id *Identity) Refused(cs *tls.ConnectionState) error {
 // Revoked says until when certificates of a peer were issued that are refused; zero = none is.
 func (id *Identity) Revoked(p Peer) time.Time { return (*id.revoked.Load())[p.String()] }
 
+// Revocations says until when certificates were issued that are refused, by ROLE-NAME.
+func (id *Identity) Revocations() map[string]time.Time { return maps.Clone(*id.revoked.Load()) }
+
 // refused says whether a peer's certificate is revoked.
 func (id *Identity) refused(p Peer, leaf *x509.Certificate) error {
 	if until, ok := (*id.revoked.Load())[p.String()]; ok && covers(until, leaf) {

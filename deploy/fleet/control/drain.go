@@ -128,7 +128,7 @@ func (d *drains) run(ctx context.Context) {
 	}
 }
 
-// learn reads the table, where it may have changed.
+// learn reads the table, where it may have changed, and reminds it of who was revoked.
 func (d *drains) learn(ctx context.Context) error {
 	d.op.Lock()
 	defer d.op.Unlock()
@@ -139,15 +139,26 @@ func (d *drains) learn(ctx context.Context) error {
 	if known {
 		return nil
 	}
+	err := d.read(ctx)
+	if err == nil {
+		err = d.remind(ctx)
+	}
+	if err != nil {
+		d.forget()
+	}
+	return err
+}
+
+// read takes what is in the table. d.op is held.
+func (d *drains) read(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, busTime)
 	defer cancel()
 	all, err := d.c.o.Conn.Last(ctx, bus.StreamTables, bus.TableSubject(bus.TableDrain, "*"))
-	d.mu.Lock()
-	defer d.mu.Unlock()
 	if err != nil {
-		d.known = false
 		return err
 	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	there := make(map[string]*draining)
 	for _, m := range all {
 		_, pop, ok := bus.TableOf(m.Subject)

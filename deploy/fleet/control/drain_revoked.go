@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"hither/deploy/fleet"
@@ -18,6 +19,11 @@ func (d *drains) revoked(ctx context.Context, pop string, until time.Time, by st
 	}
 	d.op.Lock()
 	defer d.op.Unlock()
+	return d.outlaw(ctx, pop, until, by)
+}
+
+// outlaw writes the drain of a PoP that was revoked. d.op is held.
+func (d *drains) outlaw(ctx context.Context, pop string, until time.Time, by string) (sequence uint64, err error) {
 	d.mu.Lock()
 	drain := bus.Drain{By: by}
 	if now := d.pops[pop]; now != nil {
@@ -26,6 +32,63 @@ func (d *drains) revoked(ctx context.Context, pop string, until time.Time, by st
 	d.mu.Unlock()
 	drain.Revoked = until.UTC()
 	return d.write(ctx, pop, &drain)
+}
+
+// remind puts back into the tables what the control's own node knows of revocations and they do not: the hub has lost them, or was restored from a
+// backup that is older. Nodes forget no revocation, but DNS servers go by the drain, so a PoP that was revoked would be in answers again. One that was
+// added again meanwhile is out until it has reported, as after any revocation. d.op is held.
+func (d *drains) remind(ctx context.Context) error {
+	known := d.c.o.Identity.Revocations()
+	if len(known) == 0 {
+		return nil
+	}
+	asking, cancel := context.WithTimeout(ctx, busTime)
+	all, err := d.c.o.Conn.Last(asking, bus.StreamTables, bus.TableSubject(bus.TableRevoked, "*"))
+	cancel()
+	if err != nil {
+		return err
+	}
+	at := make(map[string]uint64)
+	for _, m := range all {
+		_, node, _ := bus.TableOf(m.Subject)
+		at[node] = m.Sequence
+		var r bus.Revocation
+		if len(m.Data) == 0 {
+			continue
+		}
+		// What cannot be read may be of a newer version, and is the business of whoever wrote it.
+		if err := bus.Decode(m.Data, &r); err != nil || !r.Until.Before(known[node]) {
+			delete(known, node)
+		}
+	}
+	for node, until := range known {
+		if err := d.remindOf(ctx, node, until, at[node]); err != nil {
+			return fmt.Errorf("control: put back that %s was revoked: %w", node, err)
+		}
+	}
+	return nil
+}
+
+// remindOf puts back one revocation, where the tables had an older one at a sequence, or none at 0. The drain comes first: where it fails all is done again.
+func (d *drains) remindOf(ctx context.Context, node string, until time.Time, at uint64) error {
+	peer, err := fleet.ParseNode(node)
+	if err != nil {
+		return nil // nobody has that name
+	}
+	ctx, cancel := context.WithTimeout(ctx, busTime)
+	defer cancel()
+	by := d.c.o.Identity.String()
+	if peer.Role == fleet.RoleEdge {
+		if _, err := d.outlaw(ctx, peer.Name, until, by); err != nil {
+			return err
+		}
+	}
+	r := bus.Revocation{Until: until.UTC(), By: by, Why: "it was revoked, and the hub's tables did not say so any more"}
+	if _, err := d.c.append(ctx, bus.TableSubject(bus.TableRevoked, node), bus.Encode(r), bus.ExpectKey(at)); err != nil {
+		return err
+	}
+	d.c.o.Log.Warn("the hub's tables did not say any more that an identity was revoked, and say it again", "node", node, "until", until.UTC())
+	return nil
 }
 
 // restored says whether a PoP of a lost identity reports with another one, for so long that the hub has cut off the old one by now. d.mu is held.

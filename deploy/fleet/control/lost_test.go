@@ -4,7 +4,9 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
+	"hither/deploy/fleet"
 	"hither/deploy/fleet/bus"
 	"hither/deploy/fleet/control"
 	"hither/deploy/ops"
@@ -45,6 +47,82 @@ func TestStreamsLost(t *testing.T) {
 	})
 	if states := s.history(); len(states) != 1 || states[0] != "stable" {
 		t.Errorf("revisions: %q", states)
+	}
+}
+
+// TestRevocationsLost has the hub lose its tables, and then be given older ones, in which an earlier revocation of the PoP stands and that it was back: it
+// is left out of DNS answers again, and shown as revoked, until it reports with an identity that is newer than the last revocation.
+func TestRevocationsLost(t *testing.T) {
+	s := newStage(t)
+	s.join("edge-fra", "edge-iad", "dns-ns1")
+	s.lead()
+	fra := s.actor("edge-fra")
+	s.pass(2 * time.Second)
+	earlier := s.now().Add(-time.Hour).UTC()
+	var done control.Revoked
+	for _, node := range []string{"edge-fra", "dns-ns9"} {
+		if fault, status := s.request("revoke", control.Revoke{Node: node}, &done); status != http.StatusOK {
+			t.Fatal(fault)
+		}
+		if err := s.origin.Table(bus.TableRevoked, node, bus.Encode(bus.Revocation{Until: done.Until})); err != nil { // as its node's member does
+			t.Fatal(err)
+		}
+	}
+	last := s.origin.Revoked(fleet.Peer{Role: fleet.RoleEdge, Name: "fra"})
+	fra.r.Issued = earlier
+	hand, err := bus.Dial(s.hub.Control())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer hand.Close()
+	revoked := func(node string) (until time.Time) {
+		t.Helper()
+		all, err := hand.Last(s.ctx(), bus.StreamTables, bus.TableSubject(bus.TableRevoked, node))
+		if err != nil || len(all) != 1 {
+			return time.Time{}
+		}
+		var r bus.Revocation
+		if err := bus.Decode(all[0].Data, &r); err != nil {
+			t.Fatal(err)
+		}
+		return r.Until
+	}
+	out := func(what string) {
+		t.Helper()
+		until(t, what, func() bool {
+			d, _, there := s.drainsNow("fra")
+			var doc control.NodesDoc
+			_, status := s.request("nodes", nil, &doc)
+			return there && d.Revoked.Equal(last) && status == http.StatusOK && doc.Nodes[0].Revoked && revoked("edge-fra").Equal(last) && revoked("dns-ns9").Equal(done.Until)
+		})
+	}
+	out("at first")
+	if _, err := hand.Request(s.ctx(), "$JS.API.STREAM.PURGE."+bus.StreamTables, nil); err != nil {
+		t.Fatal(err)
+	}
+	s.lead()
+	out("the tables are lost")
+
+	for subject, value := range map[string][]byte{
+		bus.TableSubject(bus.TableRevoked, "edge-fra"): bus.Encode(bus.Revocation{Until: earlier, By: "main"}), bus.TableSubject(bus.TableDrain, "fra"): nil,
+	} {
+		if _, err := hand.Append(s.ctx(), subject, value, bus.Expectation{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.lead()
+	out("the tables are older")
+
+	fra.r.Issued = last.Add(time.Second)
+	until(t, "it is back with another identity", func() bool {
+		s.pass(2 * time.Second)
+		_, _, there := s.drainsNow("fra")
+		return !there
+	})
+	s.lead()
+	s.pass(2 * time.Second)
+	if _, _, there := s.drainsNow("fra"); there {
+		t.Error("a control that starts has put back what was over")
 	}
 }
 
