@@ -165,7 +165,7 @@ func (r *rollout) apply(ctx context.Context, by string, call ApplyCall) (Rollout
 		Phase: everywhere, Outcome: verdictStable, Why: "all at once",
 	}
 	if !call.Now {
-		if err := r.aim(&p, call.How, network); err != nil {
+		if err := r.aim(ctx, &p, call.How, network); err != nil {
 			return fail(err)
 		}
 	}
@@ -209,7 +209,7 @@ func (r *rollout) listen(ctx context.Context, canary string, next *deploy.Networ
 // silent says whether a PoP of both files, or the one that is meant, may still be on its way.
 func (r *rollout) silent(canary string, next *deploy.Network) bool {
 	for _, p := range r.c.o.Network().PoPs {
-		if canary != "" && p.Name != canary || next.PoP(p.Name) == nil {
+		if canary != "" && p.Name != canary || next.PoP(p.Name) == nil || r.c.drains.has(p.Name) {
 			continue
 		}
 		if r.c.reports.due(fleet.Peer{Role: fleet.RoleEdge, Name: p.Name}.String()) {
@@ -223,11 +223,14 @@ func (r *rollout) silent(canary string, next *deploy.Network) bool {
 const mostReasons = 8
 
 // aim chooses the canary, and notes what it was like before.
-func (r *rollout) aim(p *plan, how How, next *deploy.Network) error {
+func (r *rollout) aim(ctx context.Context, p *plan, how How, next *deploy.Network) error {
 	old := r.c.o.Network()
 	var all []candidate
 	if how.Canary != "" && old.PoP(how.Canary) == nil && next.PoP(how.Canary) == nil {
 		return refuse(http.StatusBadRequest, "control: the network file has no PoP %.64q", how.Canary)
+	}
+	if err := r.c.drains.learn(ctx); err != nil {
+		return err
 	}
 	var why []string
 	for i := range old.PoPs {
@@ -240,6 +243,8 @@ func (r *rollout) aim(p *plan, how How, next *deploy.Network) error {
 		switch {
 		case !here:
 			why = append(why, node+" does not report")
+		case r.c.drains.has(name): // it loses its clients, and what it answered before tells nothing of how many it still has
+			why = append(why, node+" drains")
 		case t.report.State != "ready":
 			why = append(why, node+" is "+t.report.State)
 		case t.report.Hash != p.FromHash:

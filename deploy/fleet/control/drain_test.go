@@ -348,3 +348,40 @@ func TestDrainOfTheLast(t *testing.T) {
 	s.drain("drain", control.DrainCall{PoP: "fra", Undo: true})
 	s.drain("drain", control.DrainCall{PoP: "iad", Stop: true})
 }
+
+// A PoP that drains tries no revision: it loses its clients, and of what it had over ten minutes nobody comes any more. A control that starts anew
+// knows so too.
+func TestDrainsAreNoCanaries(t *testing.T) {
+	s := newStage(t)
+	s.all()
+	for pop, rate := range map[string]int64{"fra": 20, "iad": 15, "sin": 10} {
+		s.actor("edge-" + pop).rate = rate
+	}
+	for range 30 {
+		s.pass(4 * time.Second)
+	}
+	s.drain("drain", control.DrainCall{PoP: "sin"})
+	s.actor("edge-sin").rate = 0
+	for range 3 {
+		s.pass(4 * time.Second)
+	}
+	if doc := s.apply(stageFile("two"), control.How{}); doc.Canary != "edge-iad" {
+		t.Errorf("%s tries it", doc.Canary)
+	}
+	s.ask("promote", nil)
+	s.phase("done")
+	wants := func(how control.How, want string) {
+		t.Helper()
+		if _, fault, status := s.ask("apply", control.ApplyCall{How: how, File: stageFile("three")}); status != http.StatusConflict || !strings.Contains(fault, want) {
+			t.Errorf("%+v: %d %s", how, status, fault)
+		}
+	}
+	wants(control.How{Canary: "sin"}, "no PoP can try it: edge-sin drains")
+	s.lead()
+	s.pass(2 * time.Second)
+	wants(control.How{Canary: "sin"}, "no PoP can try it: edge-sin drains")
+	s.drain("drain", control.DrainCall{PoP: "sin", Undo: true})
+	if doc := s.apply(stageFile("three"), control.How{Canary: "sin"}); doc.Canary != "edge-sin" {
+		t.Errorf("%+v", doc)
+	}
+}
