@@ -14,12 +14,13 @@ import (
 
 	"hither/deploy"
 	"hither/deploy/fleet/bus"
+	"hither/deploy/fleet/hub"
 )
 
 // mostNote bounds an operator's words to a revision.
 const mostNote = 500
 
-// tableVerdict says what became of each revision: key is its number, value a [verdict].
+// tableVerdict says what became of each revision that the hub keeps: value is a [verdict], for its key see verdictSubject.
 const tableVerdict = "verdict"
 
 // What becomes of a revision.
@@ -31,9 +32,16 @@ const (
 
 // A verdict is what became of a revision.
 type verdict struct {
-	State string    `json:"state"`
-	Why   string    `json:"why,omitempty"`
-	At    time.Time `json:"at"`
+	Number int       `json:"number"` // of the revision
+	State  string    `json:"state"`
+	Why    string    `json:"why,omitempty"`
+	At     time.Time `json:"at"`
+}
+
+// verdictSubject is where it stands what became of a revision: in the place of one that the hub keeps no more. All nodes read the keys of all
+// tables, so they do not grow with the revisions that there ever were.
+func verdictSubject(number int) string {
+	return bus.TableSubject(tableVerdict, strconv.Itoa(number%hub.MostRevisions))
 }
 
 // A RevisionLine is a revision in the history, without its file.
@@ -49,6 +57,8 @@ type RevisionLine struct {
 	// where none was told to.
 	State string `json:"state"`
 	Why   string `json:"why,omitempty"`
+
+	sequence uint64 // in the stream
 }
 
 // revisions are those in the hub's stream, of which this process knows all but the files.
@@ -67,7 +77,7 @@ func newRevisions(c *Control) *revisions {
 	return r
 }
 
-// read brings what is known to the stream's end. r.mu is held.
+// read brings what is known to the stream's end, and forgets what it has no more but the last: numbers go on behind it. r.mu is held.
 func (r *revisions) read(ctx context.Context) error {
 	if r.stale.Swap(false) {
 		r.lines, r.last = nil, 0
@@ -79,13 +89,23 @@ func (r *revisions) read(ctx context.Context) error {
 			r.c.o.Log.Warn("a revision in the hub's stream cannot be read", "subject", m.Subject, "error", err)
 			return nil
 		}
-		r.lines = append(r.lines, RevisionLine{Number: rev.Number, Hash: rev.Hash, By: rev.By, Note: rev.Note, At: rev.At, Bytes: len(rev.File)})
+		r.lines = append(r.lines, RevisionLine{Number: rev.Number, Hash: rev.Hash, By: rev.By, Note: rev.Note, At: rev.At, Bytes: len(rev.File), sequence: m.Sequence})
 		return nil
 	})
 	if err != nil {
 		r.stale.Store(true)
+		return err
 	}
-	return err
+	i, err := streamInfo(ctx, r.c.o.Conn, bus.StreamRevisions)
+	if err != nil {
+		return err
+	}
+	gone := 0
+	for gone < len(r.lines)-1 && r.lines[gone].sequence < i.State.First {
+		gone++
+	}
+	r.lines = slices.Delete(r.lines, 0, gone)
+	return nil
 }
 
 // decodeRevision reads an entry of the stream, which is what its subject and its hash say, or an error.
@@ -134,7 +154,7 @@ func (r *revisions) add(ctx context.Context, by, note string, file []byte, least
 		seq, err = r.c.append(ctx, bus.RevisionSubject(rev.Number), data, bus.ExpectLast(r.last))
 		if err == nil {
 			r.last = seq
-			one := RevisionLine{Number: rev.Number, Hash: rev.Hash, By: by, Note: note, At: rev.At, Bytes: len(file)}
+			one := RevisionLine{Number: rev.Number, Hash: rev.Hash, By: by, Note: note, At: rev.At, Bytes: len(file), sequence: seq}
 			r.lines = append(r.lines, one)
 			return one, nil
 		}
@@ -224,7 +244,13 @@ func (c *Control) history(ctx context.Context, _ string, _ json.RawMessage) (any
 		return nil, err
 	}
 	slices.Reverse(lines)
-	return HistoryDoc{"hither/history/1", lines}, nil
+	doc := HistoryDoc{"hither/history/1", lines}
+	if body, err := json.Marshal(doc); err == nil && len(body) > mostDocument {
+		for i := range lines {
+			lines[i].Note, lines[i].Why = start(lines[i].Note), start(lines[i].Why)
+		}
+	}
+	return doc, nil
 }
 
 // verdicts reads what became of the revisions.
@@ -235,10 +261,9 @@ func (c *Control) verdicts(ctx context.Context) (map[int]verdict, error) {
 	}
 	out := make(map[int]verdict)
 	for _, m := range all {
-		_, key, _ := bus.TableOf(m.Subject)
 		var v verdict
-		if number, err := strconv.Atoi(key); err == nil && bus.Decode(m.Data, &v) == nil {
-			out[number] = v
+		if bus.Decode(m.Data, &v) == nil {
+			out[v.Number] = v
 		}
 	}
 	return out, nil

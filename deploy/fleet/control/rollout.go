@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
-	"strconv"
 	"sync"
 	"time"
 
@@ -279,8 +278,8 @@ func (r *rollout) align(ctx context.Context) error {
 	if p.Outcome == "" || judged {
 		return nil
 	}
-	v := verdict{State: p.Outcome, Why: p.Why, At: p.Since.UTC()}
-	if _, err := r.c.o.Conn.Append(ctx, bus.TableSubject(tableVerdict, strconv.Itoa(p.Number)), bus.Encode(v), bus.Expectation{}); err != nil {
+	v := verdict{Number: p.Number, State: p.Outcome, Why: p.Why, At: p.Since.UTC()}
+	if _, err := r.c.o.Conn.Append(ctx, verdictSubject(p.Number), bus.Encode(v), bus.Expectation{}); err != nil {
 		return err
 	}
 	r.mu.Lock()

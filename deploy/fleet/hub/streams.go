@@ -36,6 +36,9 @@ const (
 	historyBytes = 1 << 30
 )
 
+// MostRevisions is how many network files a hub keeps.
+const MostRevisions = 1000
+
 // How much the others may take. Together with the journal it is less than mostDisk. An append to a table that is full is an error; of
 // revisions the oldest go.
 const (
@@ -53,7 +56,7 @@ func streams(replicas int) []stream {
 	journal, revisions, tables, secrets := base, base, base, base
 	journal.Name, journal.Subjects, journal.MaxAge, journal.MaxBytes = bus.StreamJournal, []string{bus.SubjectJournal}, HistoryTime, historyBytes
 	journal.RePublish = &republish{bus.SubjectJournal, bus.LiveJournal}
-	revisions.Name, revisions.Subjects, revisions.MaxMessages = bus.StreamRevisions, []string{bus.SubjectRevision + "*"}, 1000
+	revisions.Name, revisions.Subjects, revisions.MaxMessages = bus.StreamRevisions, []string{bus.SubjectRevision + "*"}, MostRevisions
 	revisions.MaxBytes = revisionBytes
 	tables.Name, tables.Subjects, tables.MaxPerSubject = bus.StreamTables, []string{bus.SubjectTable + "*.*"}, 1
 	tables.MaxBytes, tables.Discard = tableBytes, "new"
