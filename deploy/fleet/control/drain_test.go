@@ -2,12 +2,14 @@ package control_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"hither/deploy"
 	"hither/deploy/fleet"
 	"hither/deploy/fleet/bus"
 	"hither/deploy/fleet/control"
@@ -383,5 +385,45 @@ func TestDrainsAreNoCanaries(t *testing.T) {
 	s.drain("drain", control.DrainCall{PoP: "sin", Undo: true})
 	if doc := s.apply(stageFile("three"), control.How{Canary: "sin"}); doc.Canary != "edge-sin" {
 		t.Errorf("%+v", doc)
+	}
+}
+
+// A PoP with weight 0 is in no answer of DNS: it takes over from nobody, and nobody misses it. Where all have weight 0, that means nothing.
+func TestDrainOfTheLastWithWeight(t *testing.T) {
+	s := newStage(t)
+	s.lead()
+	s.join("edge-fra", "edge-iad", "edge-sin", "dns-ns1")
+	for range 3 {
+		s.pass(2 * time.Second)
+	}
+	for _, c := range []struct {
+		weights map[string]int // of PoPs, else 1
+		pop     string
+		refused bool
+	}{
+		{map[string]int{"iad": 0, "sin": 0}, "fra", true},
+		{map[string]int{"iad": 0, "sin": 0}, "iad", false},
+		{map[string]int{"iad": 0}, "fra", false},
+		{map[string]int{"fra": 0, "iad": 0, "sin": 0}, "fra", false},
+	} {
+		text := string(stageFile("weights"))
+		for pop, weight := range c.weights {
+			text = strings.Replace(text, "{name: "+pop+", ", fmt.Sprintf("{name: %s, weight: %d, ", pop, weight), 1)
+		}
+		network, err := deploy.Parse("network.yaml", []byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.mu.Lock()
+		s.network = network
+		s.mu.Unlock()
+		var doc control.DrainDoc
+		fault, status := s.request("drain", control.DrainCall{PoP: c.pop}, &doc)
+		if refused := status == http.StatusConflict && strings.Contains(fault, "is the last that serves site www"); refused != c.refused {
+			t.Errorf("%s with weights %v: %d %s", c.pop, c.weights, status, fault)
+		}
+		if status == http.StatusOK {
+			s.drain("drain", control.DrainCall{PoP: c.pop, Undo: true})
+		}
 	}
 }
