@@ -117,6 +117,11 @@ func drainBySocket(ctx context.Context, state string, call control.DrainCall, wh
 	if i < 0 {
 		return usage("no PoP %s in %s; it has the nodes %s", call.PoP, state, strings.Join(bases(list), ", "))
 	}
+	if !call.Force {
+		if err := lastHere(ctx, state, call.PoP); err != nil {
+			return err
+		}
+	}
 	fmt.Fprintf(stderr, "hither: %v; telling %s itself, which waits for DNS and its TTL before it ends\n", why, node)
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
@@ -125,4 +130,25 @@ func drainBySocket(ctx context.Context, state string, call control.DrainCall, wh
 		return wrong(err)
 	}
 	return nil
+}
+
+// lastHere refuses the end of a PoP's node that would leave a site with nobody who serves it, by what the sockets in state say of the others. Of those
+// elsewhere nothing is known without the hub.
+func lastHere(ctx context.Context, state, pop string) error {
+	network, err := networkIn(state)
+	if err != nil {
+		return wrong(fmt.Errorf("which PoPs there are is not known, and so not whether another serves what %s does; --force drains it: %w", pop, err))
+	}
+	all, err := collect(ctx, state)
+	if err != nil {
+		return err
+	}
+	site := control.LastOf(network, pop, func(other string) bool {
+		return slices.ContainsFunc(all.Nodes, func(n ops.NodeStatus) bool { return n.PoP == other && n.State == ops.Ready })
+	})
+	if site == "" {
+		return nil
+	}
+	return wrong(fmt.Errorf("PoP %s is the last that serves site %s, as far as is known without the hub: of the others, no node here is ready, or they have weight 0; "+
+		"when its node ends nobody serves the site. --force drains it", pop, site))
 }
