@@ -70,7 +70,7 @@ func (h *Hub) watch(ctx context.Context) {
 		h.look(now, now.Sub(last).Seconds())
 		last = now
 		if err := h.serve(); err != nil {
-			h.log.say("serve", "nodes cannot read what the hub has", "error", err)
+			h.log.say("serve", "", "nodes cannot read what the hub has", "error", err)
 		}
 		if n%markEvery == 0 {
 			h.mark()
