@@ -157,6 +157,13 @@ func answered(doc TakeDoc) bus.Answer {
 	return bus.Answer{Status: http.StatusOK, Doc: body}
 }
 
+// meddles has somebody meddle from the next call on; nil = nobody. A call of the move before may still be under way.
+func (p *pair) meddles(f func(c *bus.Call, part *Part) *bus.Answer) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.meddle = f
+}
+
 // says has us-b report that it runs what is in force, until the control has heard it.
 func (p *pair) says() {
 	p.t.Helper()
@@ -276,11 +283,9 @@ func TestMoveFails(t *testing.T) {
 		}},
 	} {
 		t.Run(c.what, func(t *testing.T) {
-			p.meddle = c.meddle
+			p.meddles(c.meddle)
 			_, a := p.move()
-			p.mu.Lock()
-			p.meddle = nil
-			p.mu.Unlock()
+			p.meddles(nil)
 			if a.Status == http.StatusOK || !strings.Contains(a.Error, c.says) || !strings.Contains(a.Error, "the hub stays in us") {
 				t.Errorf("%d %s", a.Status, a.Error)
 			}
@@ -305,12 +310,12 @@ func TestMoveFails(t *testing.T) {
 	t.Run("the control ends in the middle", func(t *testing.T) {
 		asked := make(chan struct{})
 		var once sync.Once
-		p.meddle = func(_ *bus.Call, part *Part) *bus.Answer {
+		p.meddles(func(_ *bus.Call, part *Part) *bus.Answer {
 			if later(part) {
 				once.Do(func() { close(asked) })
 			}
 			return nil
-		}
+		})
 		p.says()
 		go func() {
 			<-asked
@@ -327,9 +332,7 @@ func TestMoveFails(t *testing.T) {
 		if m, err := p.op.Request(ctx, bus.ControlSubject("main", "move-hub"), body); err == nil && strings.Contains(string(m.Data), `"status":200`) {
 			t.Errorf("it has moved: %s", m.Data)
 		}
-		p.mu.Lock()
-		p.meddle = nil
-		p.mu.Unlock()
+		p.meddles(nil)
 		p.stop()
 		// One that is killed leaves its copy, and may have left the note about what it was about to do.
 		if err := errors.Join(os.WriteFile(filepath.Join(p.folder, ".move-1.tar"), nil, 0o600),

@@ -320,6 +320,7 @@ func TestRestoreReplaced(t *testing.T) {
 	if got := without(s.content(bus.StreamTables)); !strings.Contains(got, "meanwhile") || strings.Contains(got, "before") {
 		t.Errorf("the tables have %s", got)
 	}
+	s.stop() // and nobody writes to the log any more
 	if got := s.log.String(); strings.Contains(got, "not restored yet") {
 		t.Errorf("not at once:\n%s", got)
 	}
