@@ -74,7 +74,7 @@ func edgeName(i int) string { return fmt.Sprintf("p%d", i) }
 func newCrowd(t *testing.T, edges int) *crowd {
 	t.Helper()
 	before := goleak.IgnoreCurrent()
-	t.Cleanup(func() { goleak.VerifyNone(t, before) }) // after all that is cleaned up below
+	t.Cleanup(func() { noneLeft(t, before) }) // after all that is cleaned up below
 	c := &crowd{t: t, folder: t.TempDir(), file: crowdFile(edges)}
 	c.addr.Store(netip.MustParseAddrPort("127.0.0.1:0"))
 	var err error
