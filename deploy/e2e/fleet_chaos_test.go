@@ -27,10 +27,13 @@ const (
 	chaosSoakTime = 5 * time.Minute
 )
 
-// chaosSeed is by HITHER_SEED, or the time.
+// chaosSeed is by HITHER_SEED, or the same each time; a soak goes by the time.
 func chaosSeed(t *testing.T) uint64 {
 	t.Helper()
-	seed := uint64(time.Now().UnixNano()) % 1e6
+	seed := uint64(1)
+	if os.Getenv("HITHER_SOAK") != "" {
+		seed = uint64(time.Now().UnixNano()) % 1e6
+	}
 	if s := os.Getenv("HITHER_SEED"); s != "" {
 		var err error
 		if seed, err = strconv.ParseUint(s, 10, 64); err != nil {
