@@ -69,7 +69,8 @@ type HubAPI struct {
 	// Address is an IP:PORT. Tokens must not travel in the clear: one that is no loopback address needs `cert` and `key`. Default: none.
 	Address netip.AddrPort `yaml:"address"`
 
-	// Cert is a PEM file on the machine of the control, which programs that purge check. Default: none, and HTTP without TLS.
+	// Cert is a PEM file on the machine of the control, which programs that purge check. It is read again when it or the key has changed.
+	// Default: none, and HTTP without TLS.
 	Cert string `yaml:"cert" check:"path"`
 
 	// Key is the PEM file of its key. Default: none.

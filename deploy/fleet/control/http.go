@@ -75,25 +75,32 @@ func (c *Control) api(ctx context.Context) {
 	tick := time.NewTicker(apiAgain)
 	defer tick.Stop()
 	var now deploy.HubAPI
+	var ended <-chan struct{} // of the listener; nil = there is none
 	end := func() {}
 	defer func() { end() }()
 	for ; ctx.Err() == nil; waitTick(ctx, tick) {
 		want := c.o.Network().Hub.API
-		if want == now {
+		over := false
+		select {
+		case <-ended:
+			over = true
+		default:
+		}
+		if want == now && !over {
 			continue
 		}
 		end()
-		end, now = func() {}, deploy.HubAPI{}
+		end, ended, now = func() {}, nil, deploy.HubAPI{}
 		if !want.Address.IsValid() {
 			continue
 		}
-		stop, err := c.open(ctx, want)
+		stop, done, err := c.open(ctx, want)
 		if err != nil {
 			c.faint.Warn("purges over HTTP cannot be taken; it is tried again", "address", want.Address, "error", err)
 			continue
 		}
 		c.o.Log.Info("purges over HTTP are taken", "address", want.Address, "tls", want.Cert != "")
-		end, now = stop, want
+		end, ended, now = stop, done, want
 	}
 }
 
@@ -105,29 +112,29 @@ func waitTick(ctx context.Context, tick *time.Ticker) {
 	}
 }
 
-// open listens; stop ends that and returns when it has ended.
-func (c *Control) open(ctx context.Context, a deploy.HubAPI) (stop func(), err error) {
+// open listens; stop ends that and returns when it has ended. It may end by itself: done is closed when it has.
+func (c *Control) open(ctx context.Context, a deploy.HubAPI) (stop func(), done <-chan struct{}, err error) {
 	var config *tls.Config
 	if a.Cert != "" {
-		pair, err := tls.LoadX509KeyPair(a.Cert, a.Key)
+		pair, err := newRenewable(a.Cert, a.Key, &c.faint)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		config = &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{pair}} // of programs, not all of which know 1.3
+		config = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: pair.get} // of programs, not all of which know 1.3
 	}
 	l, err := net.Listen("tcp", a.Address.String())
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
 		if err := c.Serve(ctx, l, config); err != nil {
-			c.o.Log.Error("purges over HTTP", "error", err)
+			c.faint.Warn("purges over HTTP are not taken any more; the listener is opened again", "address", a.Address, "error", err)
 		}
 	}()
-	return func() { cancel(); <-ended }, nil
+	return func() { cancel(); <-ended }, ended, nil
 }
 
 // quiet logs what net/http says of its peers once a minute.
