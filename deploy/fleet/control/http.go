@@ -44,7 +44,7 @@ func (c *Control) Serve(ctx context.Context, l net.Listener, config *tls.Config)
 		Handler: c.Handler(), TLSConfig: config, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 20 * time.Second, WriteTimeout: mostWait + time.Minute,
 		IdleTimeout: time.Minute, MaxHeaderBytes: mostHeader, ErrorLog: slog.NewLogLogger(quiet{c}, slog.LevelWarn),
 	}
-	l = netutil.LimitListener(l, mostConnections)
+	l = netutil.LimitListener(newFairListener(l, &c.faint), mostConnections)
 	ended := make(chan error, 1)
 	go func() {
 		if config != nil {
@@ -152,7 +152,13 @@ func (q quiet) Handle(_ context.Context, r slog.Record) error {
 func (c *Control) Handler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c.stats.requests.Add(1)
-		name, doc, err := c.serve(r)
+		who, token, err := c.admit(r) // before anything that was sent is looked at
+		name, doc := "", any(nil)
+		if err == nil {
+			name, doc, err = c.serve(r, who, token)
+		} else {
+			w.Header().Set("Connection", "close") // they are few, and for those who have a token
+		}
 		status := http.StatusOK
 		if err != nil {
 			status = http.StatusInternalServerError
@@ -191,12 +197,8 @@ type laterError struct {
 
 func (e *laterError) Unwrap() error { return e.error }
 
-// serve answers one request: who it is comes first, before anything that it sent is looked at.
-func (c *Control) serve(r *http.Request) (name string, doc any, err error) {
-	who, token, err := c.admit(r)
-	if err != nil {
-		return "", nil, err
-	}
+// serve answers a request of somebody with a token.
+func (c *Control) serve(r *http.Request, who string, token bus.Token) (name string, doc any, err error) {
 	id, isID := strings.CutPrefix(r.URL.Path, "/purge/")
 	switch {
 	case r.Method == "PURGE":

@@ -1,18 +1,24 @@
 package control
 
 import (
+	"bufio"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
+	"io"
 	"net"
+	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
 	"syscall"
 	"testing"
+	"time"
 
 	"hither/deploy"
+	"hither/deploy/fleet"
 )
 
 // door starts a control that listens for programs at a port of loopback, and returns where.
@@ -134,4 +140,77 @@ func deafen(at string) error {
 		}
 	}
 	return errors.New("nobody listens at " + at)
+}
+
+// a caller has one connection of its own, from an address.
+type caller struct {
+	net.Conn
+	lines *bufio.Reader
+}
+
+func (w *world) caller(from, at string) *caller {
+	w.t.Helper()
+	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}
+	conn, err := d.DialContext(w.ctx(), "tcp", at)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() { conn.Close() })
+	conn.SetDeadline(time.Now().Add(30 * time.Second))
+	return &caller{conn, bufio.NewReader(conn)}
+}
+
+// asks asks for a purge that there is not. An error is that the connection ended before an answer.
+func (c *caller) asks(token string) (status int, err error) {
+	fmt.Fprintf(c, "GET /purge/999 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n\r\n", token)
+	r, err := http.ReadResponse(c.lines, nil)
+	if err != nil {
+		return 0, err
+	}
+	defer r.Body.Close()
+	_, err = io.Copy(io.Discard, r.Body)
+	return r.StatusCode, err
+}
+
+// TestOneAddress has one address take as many connections as it gets, with and without a token: it keeps none without, and others have room beside
+// those that it keeps.
+func TestOneAddress(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	at := w.door(deploy.HubAPI{})
+	good := w.token(w.dial(fleet.RoleOperator, "main"), TokenCall{Name: "cms"})
+	for i := range 2 * mostGuesses {
+		c := w.caller("127.0.0.2", at)
+		status, err := c.asks("x")
+		if want := map[bool]int{true: http.StatusUnauthorized, false: http.StatusTooManyRequests}[i < mostGuesses]; status != want || err != nil {
+			t.Fatalf("%d, %v; wanted %d", status, err, want)
+		}
+		if _, err := c.lines.ReadByte(); !errors.Is(err, io.EOF) {
+			t.Fatalf("who has no token keeps a connection: %v after %d", err, status)
+		}
+	}
+	var all []*caller
+	for range mostFrom {
+		c := w.caller("127.0.0.3", at)
+		if status, err := c.asks(good); status != http.StatusNotFound || err != nil {
+			t.Fatalf("connection %d: %d, %v", len(all), status, err)
+		}
+		all = append(all, c)
+	}
+	if status, err := w.caller("127.0.0.3", at).asks(good); err == nil {
+		t.Errorf("one more from the same address: %d", status)
+	}
+	if status, err := w.caller("127.0.0.4", at).asks(good); status != http.StatusNotFound || err != nil {
+		t.Errorf("from another: %d, %v", status, err)
+	}
+	for _, c := range all {
+		if status, err := c.asks(good); status != http.StatusNotFound || err != nil {
+			t.Fatalf("one that was there: %d, %v", status, err)
+		}
+		c.Close()
+	}
+	w.until("there is room again", func() bool {
+		_, err := w.caller("127.0.0.3", at).asks(good)
+		return err == nil
+	})
 }
