@@ -24,8 +24,8 @@ type Drain struct {
 	By    string    `json:"by"`
 	Stop  bool      `json:"stop,omitempty"` // its node is to end when its clients have left
 
-	// Revoked is until when the identities were issued that the PoP's node may not use any more; zero = it may. The PoP is out of answers while it
-	// reports with no other one. Where that alone takes it out, Since is zero.
+	// Revoked is until when the identities were issued that the PoP's node may not use any more; zero = it may. The PoP is out of answers until
+	// the control or an operator takes the drain back. Where that alone takes it out, Since is zero.
 	Revoked time.Time `json:"revoked,omitzero"`
 }
 

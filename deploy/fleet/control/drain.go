@@ -439,7 +439,7 @@ func (d *drains) document(network *deploy.Network, pop string) DrainDoc {
 	}
 	switch {
 	case !x.Asked():
-		doc.State, doc.Why, doc.Done = "revoked", "its identity was revoked; it is in DNS answers again when it reports with another one (`hither fleet add pop "+pop+"`)", true
+		doc.State, doc.Why, doc.Done = "revoked", "its identity was revoked; "+backWhen(network, pop), true
 	case x.again():
 		doc.State, doc.Why = "done", "its node has ended, and was started again; it gets no clients until the drain is taken back"
 	case x.done && x.Stop:

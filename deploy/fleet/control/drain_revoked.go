@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"hither/deploy"
 	"hither/deploy/fleet"
 	"hither/deploy/fleet/bus"
 )
@@ -12,7 +13,7 @@ import (
 // This file is the drain of a PoP whose identity was revoked.
 
 // revoked takes a PoP out of answers whose identities that were issued until then nobody takes any more: it gets no purges and no network file, and nothing from
-// origins. It is back when it reports with another identity.
+// origins. It is back when it reports with another identity (see restored).
 func (d *drains) revoked(ctx context.Context, pop string, until time.Time, by string) (sequence uint64, err error) {
 	if err := d.learn(ctx); err != nil {
 		return 0, err
@@ -91,9 +92,11 @@ func (d *drains) remindOf(ctx context.Context, node string, until time.Time, at 
 	return nil
 }
 
-// restored says whether a PoP of a lost identity reports with another one, for so long that the hub has cut off the old one by now. d.mu is held.
+// restored says whether a PoP of a lost identity reports with another one, for so long that the hub has cut off the old one by now. When its identity was
+// issued is the node's own word, and that a report is not of who stole the old one is the hub's: the servers of a cluster let that one in until their
+// configuration is printed again and read, so there the operator alone says that the PoP is back. d.mu is held.
 func (d *drains) restored(x *draining, pop string) bool {
-	if x.Revoked.IsZero() {
+	if x.Revoked.IsZero() || d.c.o.Network().Hub.EmbeddedIn == "" {
 		return false
 	}
 	r, ok := d.c.reports.of(fleet.RoleEdge + "-" + pop)
@@ -124,7 +127,16 @@ func (d *drains) restore(ctx context.Context, pop string) error {
 	return err
 }
 
-// lostIdentity says whether a PoP's identity was revoked, and it has not reported with another.
+// backWhen says when a PoP whose identity was revoked is in answers again.
+func backWhen(network *deploy.Network, pop string) string {
+	if network.Hub.EmbeddedIn == "" {
+		return "it is in DNS answers again when it has another one (`hither fleet add pop " + pop + "`), all NATS servers have read the new configuration, " +
+			"and an operator says so: `hither drain pop " + pop + " --undo`"
+	}
+	return "it is in DNS answers again when it reports with another one (`hither fleet add pop " + pop + "`)"
+}
+
+// lostIdentity says whether a PoP's identity was revoked, and it is not back since.
 func (d *drains) lostIdentity(pop string) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -321,6 +321,34 @@ func TestRevokedPoP(t *testing.T) {
 	})
 }
 
+// With a NATS cluster elsewhere, whose servers take a revoked identity until their configuration is read again, no report puts a PoP back, whatever it says
+// of itself: an operator does.
+func TestRevokedPoPOfCluster(t *testing.T) {
+	s := newStage(t)
+	s.join("edge-fra", "edge-iad", "dns-ns1")
+	cluster := *s.network
+	cluster.Hub.EmbeddedIn = ""
+	s.network = &cluster
+	s.lead()
+	fra := s.actor("edge-fra")
+	s.pass(2 * time.Second)
+	var done control.Revoked
+	if fault, status := s.request("revoke", control.Revoke{Node: "edge-fra"}, &done); status != http.StatusOK {
+		t.Fatalf("%d %s", status, fault)
+	}
+	fra.r.Issued = done.Until.Add(time.Hour)
+	for range 20 {
+		s.pass(2 * time.Second)
+	}
+	doc := s.drain("drain-status", control.DrainCall{PoP: "fra"})
+	if d, _, there := s.drainsNow("fra"); !there || d.Revoked.IsZero() || doc.State != "revoked" || !strings.Contains(doc.Why, "hither drain pop fra --undo") {
+		t.Errorf("the thief has put it back: %v %+v, %s: %s", there, d, doc.State, doc.Why)
+	}
+	if doc := s.drain("drain", control.DrainCall{PoP: "fra", Undo: true}); doc.State != "none" {
+		t.Errorf("%+v", doc)
+	}
+}
+
 // The last PoP that serves is drained by force alone.
 func TestDrainOfTheLast(t *testing.T) {
 	s := newStage(t)

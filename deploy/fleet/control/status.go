@@ -92,7 +92,7 @@ func (c *Control) nodeStatus(t told) ops.NodeStatus {
 		}
 	}
 	if t.peer.Role == fleet.RoleEdge && c.drains.lostIdentity(t.peer.Name) {
-		n.Problems = append([]string{"its identity was revoked: it gets no purges, no network file and nothing from origins, and DNS leaves it out"}, n.Problems...)
+		n.Problems = append([]string{"its identity was revoked: it gets no purges, no network file and nothing from origins, and DNS leaves it out; " + backWhen(c.o.Network(), t.peer.Name)}, n.Problems...)
 	}
 	if p := c.rollout.problem(); p != "" && t.peer == (fleet.Peer{Role: c.o.Identity.Role, Name: c.o.Identity.Name}) {
 		n.Problems = append(n.Problems, p)
@@ -139,7 +139,7 @@ type NodeLine struct {
 	Tables   uint64       `json:"tables"`
 	Expires  time.Time    `json:"expires,omitzero"`  // its certificate
 	Trust    string       `json:"trust,omitempty"`   // by what authorities it knows others
-	Revoked  bool         `json:"revoked,omitempty"` // its identity was, and it has not reported with another; of PoPs
+	Revoked  bool         `json:"revoked,omitempty"` // its identity was, and it is not back since; of PoPs
 }
 
 // nodes is the document "nodes".
