@@ -36,6 +36,7 @@ type rollout struct {
 	planSeq   uint64 // of the plan in the stream of tables; 0 = none
 	target    bus.Target
 	targetSeq uint64
+	busy      bool  // the target is on its way to the hub, or plan and target are read from there
 	judged    bool  // the verdict is written
 	still     error // why nothing was led the last time; nil = it was
 }
@@ -60,10 +61,11 @@ func (r *rollout) forget() {
 	r.mu.Unlock()
 }
 
-// reached hears from the hub where the target stands. Where it is later than what is known here another control wrote it.
+// reached hears from the hub where the target stands. Where it is later than what is known here another control wrote it. While it is written or read
+// here nothing follows from it: the hub may tell of a target before it has answered to who wrote it. It tells again a second later.
 func (r *rollout) reached(seq uint64) {
 	r.mu.Lock()
-	later := r.known && seq > r.targetSeq
+	later := r.known && !r.busy && seq > r.targetSeq
 	r.mu.Unlock()
 	if later {
 		r.forget()
@@ -152,11 +154,15 @@ func (r *rollout) learn(ctx context.Context) error {
 	r.mu.Lock()
 	known := r.known
 	r.known = true // before it is read, so that what happens meanwhile makes it unknown again
+	r.busy = !known
 	r.mu.Unlock()
 	if known {
 		return nil
 	}
 	err := r.reread(ctx)
+	r.mu.Lock()
+	r.busy = false
+	r.mu.Unlock()
 	if err != nil {
 		r.forget()
 	}
@@ -263,16 +269,21 @@ func (r *rollout) put(ctx context.Context, p plan) error {
 func (r *rollout) align(ctx context.Context) error {
 	r.mu.Lock()
 	p, t, seq, judged := r.plan, r.target, r.targetSeq, r.judged
+	want := p.target()
+	writes := !sameTarget(&want, &t)
+	r.busy = r.busy || writes
 	r.mu.Unlock()
-	if want := p.target(); !sameTarget(&want, &t) {
+	if writes {
 		seq, err := r.c.o.Conn.Append(ctx, bus.TableSubject(bus.TableTarget, bus.TargetKey), bus.Encode(want), bus.ExpectKey(seq))
+		r.mu.Lock()
+		if r.busy = false; err == nil {
+			r.target, r.targetSeq = want, seq
+		}
+		r.mu.Unlock()
 		if err != nil {
 			r.forget()
 			return err
 		}
-		r.mu.Lock()
-		r.target, r.targetSeq = want, seq
-		r.mu.Unlock()
 		wake(r.c.beat) // nodes that missed the change hear of it by the head
 	}
 	if p.Outcome == "" || judged {
