@@ -45,11 +45,10 @@ type door struct {
 
 // A visitor is a connection that was let in.
 type visitor struct {
-	peer   fleet.Peer
-	issued time.Time
-	from   string // address, without port
-	since  time.Time
-	seen   bool // by watch
+	peer  fleet.Peer
+	from  string // address, without port
+	since time.Time
+	seen  bool // by watch
 
 	faults int64 // errors that it was told, since watch looked last
 	last   used  // at the time of the last look
@@ -76,12 +75,12 @@ func (h *Hub) Check(c server.ClientAuthentication) bool {
 		h.refuse(RejectedCertificate, host(c.RemoteAddress()), "error", err)
 		return false
 	}
-	v := &visitor{peer: peer, issued: cs.PeerCertificates[0].NotBefore, from: host(c.RemoteAddress()), since: time.Now()}
+	v := &visitor{peer: peer, from: host(c.RemoteAddress()), since: time.Now()}
 	if why := h.admit(c.GetID(), v); why != "" {
 		h.refuse(why, v.String())
 		return false
 	}
-	// Once more, now that it is among those whom Kick and Recheck end: its handshake may have been long before its first word.
+	// Once more, now that it is among those whom Kick ends: its handshake may have been long before its first word.
 	if err := h.o.Identity.Refused(cs); err != nil {
 		h.refuse(RejectedRevoked, v.String(), "error", err)
 		h.end(c.GetID())
@@ -93,9 +92,6 @@ func (h *Hub) Check(c server.ClientAuthentication) bool {
 
 // admit notes a visitor, or says why it is not let in.
 func (h *Hub) admit(id uint64, v *visitor) (refused string) {
-	if h.o.Revoked != nil && h.o.Revoked(v.peer, v.issued) {
-		return RejectedRevoked
-	}
 	h.door.mu.Lock()
 	if until, ok := h.door.banned[v.peer]; ok {
 		if v.since.Before(until) {
@@ -230,26 +226,15 @@ func (h *Hub) Connected() map[fleet.Peer]int {
 	return all
 }
 
-// Recheck ends the connections of all that are revoked by now. Whoever has changed what Options.Revoked goes by calls it.
-func (h *Hub) Recheck() {
-	if h.o.Revoked != nil {
-		h.cut(RejectedRevoked, func(v *visitor) bool { return h.o.Revoked(v.peer, v.issued) })
-	}
-}
-
-// Kick ends the connections of a node. It may come again at once.
+// Kick ends the connections of a node. It may come again at once, where its identity is taken still: with [fleet.Identity.OnRevoked] it ends those of
+// whoever is revoked.
 func (h *Hub) Kick(peer fleet.Peer) {
-	h.cut(RejectedKicked, func(v *visitor) bool { return v.peer == peer })
-}
-
-// cut ends the connections that match.
-func (h *Hub) cut(reason string, match func(*visitor) bool) {
 	h.door.mu.Lock()
 	all := maps.Clone(h.door.live)
 	h.door.mu.Unlock()
 	for id, v := range all {
-		if match(v) {
-			h.refuse(reason, v.String())
+		if v.peer == peer {
+			h.refuse(RejectedKicked, v.String())
 			h.end(id)
 		}
 	}

@@ -10,13 +10,13 @@ import (
 	"encoding/pem"
 	"fmt"
 	"io"
+	"log/slog"
 	"math/big"
 	"net"
 	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -160,24 +160,39 @@ func TestRefused(t *testing.T) {
 
 // TestRevoked ends the connection of a node that is revoked, and lets it in no more until it has another identity.
 func TestRevoked(t *testing.T) {
-	var revoked atomic.Bool
-	w := newWorld(t, hub.Options{Revoked: func(p fleet.Peer, issued time.Time) bool {
-		return revoked.Load() && p.Name == "fra" && !issued.IsZero()
-	}})
+	w := newWorld(t)
+	stop := w.gateway.OnRevoked(w.hub.Kick)
+	defer stop()
 	fra, iad := w.dial(fleet.RoleEdge, "fra"), w.dial(fleet.RoleEdge, "iad")
-	w.hub.Recheck()
-	if err := fra.Flush(w.ctx()); err != nil {
+	revoked, err := w.authority.Revoke("edge-fra", time.Time{})
+	if err != nil {
 		t.Fatal(err)
 	}
-	revoked.Store(true)
-	w.hub.Recheck()
-	until(t, "the connection ends, and another is refused", func() bool { return !fra.Connected() && w.hub.Rejected()[hub.RejectedRevoked] >= 2 })
+	if err := w.gateway.SetRevoked(map[string]time.Time{"edge-fra": revoked}); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the connection ends, and another is refused", func() bool {
+		by := w.hub.Rejected()
+		return !fra.Connected() && by[hub.RejectedKicked] == 1 && by[hub.RejectedRevoked] > 0
+	})
 	if err := iad.Flush(w.ctx()); err != nil {
 		t.Errorf("one that is not revoked: %v", err)
 	}
-	revoked.Store(false)
-	if err := fra.Wait(w.ctx()); err != nil {
-		t.Errorf("it does not come back: %v", err)
+	dir := filepath.Join(t.TempDir(), "again")
+	if _, err := w.authority.Add(dir, fleet.RoleEdge, "fra", nil, nil); err != nil {
+		t.Fatal(err)
+	}
+	added, err := fleet.LoadIdentity(filepath.Join(dir, "identity"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := bus.Dial(bus.Options{URLs: w.where(), Identity: added, Embedded: w.embedded(), Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer again.Close()
+	if err := again.Wait(w.ctx()); err != nil {
+		t.Errorf("with another identity: %v", err)
 	}
 }
 

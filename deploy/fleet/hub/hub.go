@@ -32,12 +32,8 @@ import (
 type Options struct {
 	Listen   netip.AddrPort  // where nodes come in; port 0 = any that is free
 	Folder   string          // for JetStream: STATE/hub
-	Identity *fleet.Identity // of the origin's node; it shows its certificate. Required
+	Identity *fleet.Identity // of the origin's node; it shows its certificate, and refuses who is revoked. Required
 	Log      *slog.Logger    // required
-
-	// Revoked says whether a certificate of peer that is valid from issued on is revoked; nil = none is. It is called from
-	// many goroutines. See [Hub.Recheck].
-	Revoked func(peer fleet.Peer, issued time.Time) bool
 
 	// Problem is told why the hub takes no purges and revisions, as while its disk is full, and "" when it does again; nil = nobody is. It is called
 	// by one goroutine, about once a second at most, and not before Start's end.
