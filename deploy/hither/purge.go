@@ -211,24 +211,35 @@ func (p *purging) byControl(c *cobra.Command, op asker, orders []bus.Order) erro
 func (p *purging) bySockets(c *cobra.Command, orders []bus.Order, hub bool) error {
 	network, unknown := networkIn(p.state)
 	complete := true
+	var all []node.Purge
+	var err error
 	for i, o := range orders {
-		done, err := purgeAll(c.Context(), p.state, node.PurgeCall{Kind: o.Kind, Value: o.Value, Soft: o.Soft})
-		if err != nil {
-			return err
+		var done node.Purge
+		if done, err = purgeAll(c.Context(), p.state, node.PurgeCall{Kind: o.Kind, Value: o.Value, Soft: o.Soft}); err != nil {
+			complete = false // those before it are done all the same
+			break
 		}
 		done = withElsewhere(done, network, p.state)
-		if p.output == "json" {
-			err = printDocument(c.OutOrStdout(), "purge", done)
-		} else {
+		all, complete = append(all, done), complete && done.Complete
+		if p.output != "json" {
 			if i > 0 {
 				fmt.Fprintln(c.OutOrStdout())
 			}
 			printPurge(c.OutOrStdout(), done)
 		}
-		if err != nil {
-			return err
+	}
+	if p.output == "json" && len(all) > 0 {
+		name, doc := "purge", any(all[0])
+		if len(orders) > 1 {
+			name, doc = "purges", struct {
+				Purges   []node.Purge `json:"purges"`
+				Complete bool         `json:"complete"` // all that were asked for
+			}{all, complete}
 		}
-		complete = complete && done.Complete
+		err = cmp.Or(err, printDocument(c.OutOrStdout(), name, doc))
+	}
+	if err != nil {
+		return err
 	}
 	switch {
 	case complete:

@@ -185,6 +185,22 @@ func TestPurgeElsewhere(t *testing.T) {
 		!strings.Contains(stderr, "tell it again") {
 		t.Errorf("one is elsewhere: status %d\n%s%s", status, stdout, stderr)
 	}
+	// Several are one document, as where the control does them.
+	var several struct {
+		Schema   string
+		Purges   []node.Purge
+		Complete bool
+	}
+	for pops, complete := range map[string]bool{"fra sin": true, "fra iad sin": false} {
+		if err := replace(network, networkOf(strings.Fields(pops)...)); err != nil {
+			t.Fatal(err)
+		}
+		var out, errs bytes.Buffer
+		run(t.Context(), []string{"purge", "tag", "red", "blue", "--state", dir, "-o", "json"}, &out, &errs)
+		if err := json.Unmarshal(out.Bytes(), &several); err != nil || several.Schema != "hither/purges/1" || several.Complete != complete || len(several.Purges) != 2 {
+			t.Errorf("several, of %s: %v\n%s%s", pops, err, &out, &errs)
+		}
+	}
 	// What cannot be read is what the nodes have in use.
 	state := filepath.Join(dir, "nodes", "edge-fra")
 	if err := errors.Join(replace(network, []byte("pops: x")), fleet.RevisionsIn(state).Accept(networkOf("fra", "sin", "syd"))); err != nil {
@@ -199,7 +215,7 @@ func TestPurgeElsewhere(t *testing.T) {
 	if status, stdout, stderr := purge(); status != exitWrong || strings.Contains(stdout, `"complete": true`) || !strings.Contains(stderr, "which PoPs there are is not known") {
 		t.Errorf("no file: status %d\n%s%s", status, stdout, stderr)
 	}
-	if n := len(told()); n != 8 {
+	if n := len(told()); n != 16 {
 		t.Errorf("the two that are here were told %d times", n)
 	}
 }
