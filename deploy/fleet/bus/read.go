@@ -28,7 +28,8 @@ const (
 )
 
 // In a cluster a stream has no leader for some seconds after a server went, and nobody answers for it: whoever asks JetStream itself asks
-// again meanwhile. Nodes are told at once, as they come again by themselves.
+// again meanwhile. A node is not told: its question was passed on, and NATS says that nobody answers to whoever did that, if to anybody. It waits as
+// for an answer that is late, firstSilence each of mostTries times, and comes again by itself.
 const (
 	electionTime  = 10 * time.Second
 	electionPause = 250 * time.Millisecond
