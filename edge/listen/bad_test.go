@@ -152,7 +152,7 @@ func TestBadH1(t *testing.T) {
 		t.Run(scriptName(path), func(t *testing.T) {
 			s := readScript(t, path)
 			seen := new(calls)
-			w := open(t, seen.ServeHTTP, func(c *listen.Config) { c.Limits.HeaderTime = time.Second })
+			w := open(t, seen.ServeHTTP, func(c *listen.Config) { c.Limits.HeaderTime = 3 * time.Second })
 			c := w.raw("http/1.1")
 			go c.Write(s.bytes) // a peer that is refused early does not read on
 			answers, closed := readAnswers(t, c, len(strings.Fields(s.want["answer"])))

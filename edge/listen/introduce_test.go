@@ -150,7 +150,8 @@ func (p *prefixed) Write(b []byte) (int, error) {
 // TestNotIntroduced has a proxy leave its header out, spoil it, never end it or be slow with it: it is closed without an answer and
 // counted. Meanwhile others are served: nobody waits for a header but the connection itself.
 func TestNotIntroduced(t *testing.T) {
-	w := behindProxy(t, func(c *listen.Config) { c.Limits.HeaderTime = time.Second })
+	t.Parallel()
+	w := behindProxy(t, func(c *listen.Config) { c.Limits.HeaderTime = 3 * time.Second })
 	refused := 0
 	refuse := func(what string, c net.Conn) {
 		t.Helper()

@@ -1,7 +1,6 @@
 package listen_test
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"encoding/binary"
@@ -12,6 +11,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -178,7 +178,7 @@ func TestStreams(t *testing.T) {
 // TestPanic aborts the answer, logs it once, and goes on.
 func TestPanic(t *testing.T) {
 	each(t, func(t *testing.T, p listen.Proto) {
-		var logged bytes.Buffer
+		var logged journal
 		w := open(t, func(w http.ResponseWriter, r *http.Request) {
 			if r.URL.Path == "/panic" {
 				panic("ouch")
@@ -233,4 +233,22 @@ func TestManyAddresses(t *testing.T) {
 		}
 		c.Close()
 	}
+}
+
+// A journal is what has been logged, by whomever.
+type journal struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (j *journal) Write(p []byte) (int, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.text.Write(p)
+}
+
+func (j *journal) String() string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.text.String()
 }

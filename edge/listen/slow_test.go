@@ -1,6 +1,7 @@
 package listen_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -17,6 +18,7 @@ import (
 // TestSilentBody stops in the middle of a body: the handler gets an error, and can answer 408.
 func TestSilentBody(t *testing.T) {
 	each(t, func(t *testing.T, p listen.Proto) {
+		t.Parallel()
 		w := open(t, func(w http.ResponseWriter, r *http.Request) {
 			b, err := io.ReadAll(r.Body)
 			if string(b) != "begin" || !errors.Is(err, listen.ErrSilentBody) {
@@ -29,11 +31,13 @@ func TestSilentBody(t *testing.T) {
 				t.Error("the request was cancelled")
 			}
 			w.WriteHeader(http.StatusRequestTimeout)
-		}, func(c *listen.Config) { c.Limits.Silence = 50 * time.Millisecond })
+		}, func(c *listen.Config) { c.Limits.Silence = time.Second }) // "begin" must come in that time
 		in, out := io.Pipe()
 		defer out.Close()
 		go io.WriteString(out, "begin")
-		req, err := http.NewRequest("POST", "https://"+siteName+"/", in)
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		req, err := http.NewRequestWithContext(ctx, "POST", "https://"+siteName+"/", in)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -96,16 +100,17 @@ func TestUnreadBody(t *testing.T) {
 	})
 }
 
-// TestSlowHeader stops in the middle of a header: on the first request, and on one after another.
+// TestSlowHeader stops in the middle of a header: on the first request, and on one after another. HeaderTime is that of the
+// handshake as well, which takes long on a busy machine.
 func TestSlowHeader(t *testing.T) {
-	short := func(c *listen.Config) {
-		c.Limits.HeaderTime, c.Limits.Idle, c.Limits.Silence = 50*time.Millisecond, 50*time.Millisecond, 50*time.Millisecond
-	}
+	short := func(c *listen.Config) { c.Limits.HeaderTime = 2 * time.Second }
 	ok := func(http.ResponseWriter, *http.Request) {}
 	t.Run("h1", func(t *testing.T) {
+		t.Parallel()
 		w := open(t, ok, short)
 		for i, before := range []string{"", "GET / HTTP/1.1\r\nHost: " + siteName + "\r\n\r\n"} {
 			c := w.raw("http/1.1")
+			c.SetDeadline(time.Now().Add(patience))
 			io.WriteString(c, before+"GET /slow HTTP/1.1\r\nHost: ")
 			got, _ := io.ReadAll(c)
 			if n := strings.Count(string(got), "HTTP/1.1 "); n != i {
@@ -115,19 +120,34 @@ func TestSlowHeader(t *testing.T) {
 		}
 	})
 	t.Run("h2", func(t *testing.T) {
-		w := open(t, ok, short)
+		t.Parallel()
+		w := open(t, ok, func(c *listen.Config) {
+			short(c)
+			c.Limits.Silence = time.Second // after which it is asked whether it is there
+		})
 		h := dialH2(t, w)
 		h.fr.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: []byte{0x82}, EndHeaders: false})
-		w.wait("open h2", 1)
+		asked := false
 		for {
-			if _, err := h.fr.ReadFrame(); err != nil {
+			f, err := h.fr.ReadFrame()
+			if err != nil {
 				break
 			}
+			if _, ok := f.(*http2.PingFrame); ok {
+				asked = true
+			}
+		}
+		if !asked {
+			t.Error("it was not asked whether it is there")
 		}
 		w.wait("open h2", 0)
 	})
 	t.Run("h3", func(t *testing.T) {
-		w := open(t, ok, short)
+		t.Parallel()
+		w := open(t, ok, func(c *listen.Config) {
+			short(c)
+			c.Limits.Idle = 2 * time.Second // which is added: until then it may be one that asks for nothing
+		})
 		h := dialH3(t, w) // its QUIC keeps the connection alive
 		if got := h.ask([][2]string{{":method", "GET"}, {":scheme", "https"}, {":authority", siteName}, {":path", "/"}}, nil); got != "200" {
 			t.Fatalf("got %s", got)
@@ -137,7 +157,10 @@ func TestSlowHeader(t *testing.T) {
 			t.Fatal(err)
 		}
 		str.Write([]byte{1, 40, 0, 0})
-		<-h.conn.Context().Done()
+		select {
+		case <-h.conn.Context().Done():
+		case <-h.ctx.Done():
+		}
 		w.wait("slow-header", 1)
 	})
 }
@@ -145,7 +168,8 @@ func TestSlowHeader(t *testing.T) {
 // TestIdle leaves connections alone: they are closed, and nobody is blamed.
 func TestIdle(t *testing.T) {
 	each(t, func(t *testing.T, p listen.Proto) {
-		w := open(t, func(http.ResponseWriter, *http.Request) {}, func(c *listen.Config) { c.Limits.Idle = 50 * time.Millisecond })
+		t.Parallel()
+		w := open(t, func(http.ResponseWriter, *http.Request) {}, func(c *listen.Config) { c.Limits.Idle = 2 * time.Second })
 		resp, err := w.client(p, nil).Get("https://" + siteName + "/")
 		body(t, resp, err)
 		w.wait("open "+string(p), 0)

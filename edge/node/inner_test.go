@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -61,7 +62,7 @@ func TestInnerListener(t *testing.T) {
 		}
 		return id
 	}
-	var log strings.Builder // written to by one at a time, each before it answers
+	var log journal
 	n := &Node{
 		o:    Options{Name: "iad", Network: network, Identity: identity("edge-iad"), Log: slog.New(slog.NewTextHandler(&log, nil)), Now: time.Now},
 		edge: network.EdgeOf("iad"), network: network, count: newMetrics(prometheus.NewRegistry()),
@@ -134,4 +135,22 @@ func TestInnerListener(t *testing.T) {
 	if refused, gone := strings.Count(log.String(), "a connection was refused"), strings.Count(log.String(), "a request was refused"); refused != 1 || gone != 1 {
 		t.Errorf("they are in %d and %d lines:\n%s", refused, gone, log.String())
 	}
+}
+
+// A journal is what has been logged, by whomever.
+type journal struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (j *journal) Write(p []byte) (int, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.text.Write(p)
+}
+
+func (j *journal) String() string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.text.String()
 }
