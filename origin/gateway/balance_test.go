@@ -63,9 +63,13 @@ func TestFailingFastDoesNotWin(t *testing.T) {
 	const workers, each = 8, 100
 	for _, expect := range []bool{true, false} {
 		t.Run(fmt.Sprint("expect ", expect), func(t *testing.T) {
+			work := 10 * time.Millisecond
+			if !expect {
+				work = 50 * time.Millisecond // much more than what a busy machine takes for an empty answer
+			}
 			slow := func(w http.ResponseWriter, r *http.Request) {
 				select { // an application at work
-				case <-time.After(10 * time.Millisecond):
+				case <-time.After(work):
 				case <-r.Context().Done():
 				}
 				io.WriteString(w, "content")
@@ -119,7 +123,7 @@ func TestChecksTakeOutAndIn(t *testing.T) {
 	})
 	steady := newInstance(t, func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "ready") })
 	a := behind(t, list(shaky.URL, steady.URL)+
-		"balance: {slow_start: 0s, health: {path: /up, host: shop.example, body: ready, interval: 50ms, timeout: 50ms, fall: 3, rise: 2}}\n")
+		"balance: {slow_start: 0s, health: {path: /up, host: shop.example, body: ready, interval: 1s, timeout: 1s, fall: 3, rise: 2}}\n")
 	s := newServer(t, a)
 	down := func() bool { return strings.Contains(strings.Join(a.problems(), "\n"), shaky.id()+" is down") }
 	checks := func() (n uint64) {

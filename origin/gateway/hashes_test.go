@@ -28,6 +28,10 @@ func TestStaticHashesAFileOnce(t *testing.T) {
 	}
 	before := ask(t, s, "HEAD", "/a.txt").Header.Get("Etag")
 	put(t, dir, "a.txt", strings.Repeat("y", 1<<20))
+	past := time.Now().Add(-time.Minute) // the kernel's clock goes in steps, and may give both contents one time
+	if err := os.Chtimes(filepath.Join(dir, "a.txt"), past, past); err != nil {
+		t.Fatal(err)
+	}
 	if after := ask(t, s, "HEAD", "/a.txt").Header.Get("Etag"); after == before {
 		t.Error("another content has the same entity-tag")
 	}

@@ -90,7 +90,7 @@ func TestAnnounced(t *testing.T) {
 			h := newHouse(t, deploy.LocalOptions{Origin: s.URL})
 			us := h.network.Origin("us")
 			us.App.ProxyProtocol = version
-			us.Balance.Health = &deploy.Health{Type: "http", Path: "/up", Interval: deploy.Duration(100 * time.Millisecond), Timeout: deploy.Duration(100 * time.Millisecond), Fall: 1, Rise: 1}
+			us.Balance.Health = &deploy.Health{Type: "http", Path: "/up", Interval: deploy.Duration(2 * time.Second), Timeout: deploy.Duration(2 * time.Second), Fall: 1, Rise: 1}
 			g, _ := h.run(t)
 			edge := h.edge(t, g)
 			for range 2 {

@@ -19,7 +19,7 @@ func Example() {
 	u, _ := url.Parse(instance.URL)
 
 	ctx, stop := context.WithCancel(context.Background())
-	c, err := health.New(health.Check{Path: "/ready", Interval: 20 * time.Millisecond, Fall: 2}, health.Options{
+	c, err := health.New(health.Check{Path: "/ready", Interval: time.Second, Fall: 2}, health.Options{
 		Report: func(id string, up bool, why string) {
 			fmt.Println(id, up, why)
 			stop()

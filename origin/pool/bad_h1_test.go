@@ -12,7 +12,6 @@ import (
 // and is counted.
 func TestBadH1(t *testing.T) {
 	const ok = "HTTP/1.1 200 OK\r\n"
-	soon := func(c *Config) { c.FirstByte, c.BodyIdle = 50*time.Millisecond, 50*time.Millisecond }
 	// says answers the first request with s and then waits until it is left.
 	says := func(s string) func(*textConn) {
 		return func(c *textConn) { c.request(); c.say(s); c.request() }
@@ -95,9 +94,7 @@ func TestBadH1(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			o := newTextPeer(t, false, test.script)
 			cfg := textConfig(false, o.addr)
-			if test.kind == KindFirstByte || test.kind == KindSilent {
-				soon(&cfg)
-			}
+			cfg.soon(test.kind)
 			p := started(t, cfg)
 			_, err := fetch(p, request(t, "GET", "/", nil))
 			var e *Error
@@ -109,5 +106,15 @@ func TestBadH1(t *testing.T) {
 			}
 			await(t, p, "connection gone", func(s Status) bool { return len(s.Each) == 0 })
 		})
+	}
+}
+
+// soon makes the one limit short that ends requests with kind, so that no other can end them before.
+func (c *Config) soon(kind Kind) {
+	switch kind {
+	case KindFirstByte:
+		c.FirstByte = 50 * time.Millisecond
+	case KindSilent:
+		c.BodyIdle = 50 * time.Millisecond
 	}
 }

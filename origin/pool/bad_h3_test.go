@@ -104,9 +104,7 @@ func TestBadH3(t *testing.T) {
 			o := newQUICPeer(t, test.script)
 			cfg := h3Config(o.addr)
 			cfg.Connections = 1
-			if test.kind == KindFirstByte || test.kind == KindSilent {
-				cfg.FirstByte, cfg.BodyIdle = 50*time.Millisecond, 50*time.Millisecond
-			}
+			cfg.soon(test.kind)
 			p := warm(t, cfg)
 			_, err := fetch(p, request(t, "GET", "/", nil))
 			var e *Error

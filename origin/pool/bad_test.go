@@ -127,7 +127,7 @@ func TestDeadConnectionIsFoundByPing(t *testing.T) {
 		io.Copy(io.Discard, c.Conn)
 	})
 	cfg := config(o.addr)
-	cfg.Connections, cfg.Ping, cfg.PingTimeout = 1, 20*time.Millisecond, 500*time.Millisecond
+	cfg.Connections, cfg.Ping, cfg.PingTimeout = 1, 20*time.Millisecond, 2*time.Second
 	p := started(t, cfg)
 	_, err := fetch(p, request(t, "GET", "/", nil))
 	var e *Error
@@ -385,7 +385,7 @@ func TestSettingsForbidStreams(t *testing.T) {
 		c.serve(func(id uint32) { t.Error("a stream though none is allowed") }, http2.Setting{ID: http2.SettingMaxConcurrentStreams, Val: 0})
 	})
 	cfg := config(o.addr)
-	cfg.Connect, cfg.MaxConnections = 500*time.Millisecond, 4
+	cfg.Connect, cfg.MaxConnections = 2*time.Second, 4
 	p := warm(t, cfg)
 	_, err := p.RoundTrip(request(t, "GET", "/", nil))
 	var e *Error

@@ -190,7 +190,7 @@ func TestH3KilledOriginIsFoundAgain(t *testing.T) {
 	ok := func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "ok") }
 	o := newH3Origin(t, ok)
 	cfg := h3Config(o.addr)
-	cfg.Connect = 300 * time.Millisecond // UDP does not say that nobody listens
+	cfg.Connect = 2 * time.Second // UDP does not say that nobody listens
 	p := warm(t, cfg)
 	o.end()
 	await(t, p, "connections lost", func(s Status) bool { return s.Connections == 0 })
@@ -340,7 +340,7 @@ func TestH3DeadConnectionIsFound(t *testing.T) {
 	o := newH3Origin(t, func(w http.ResponseWriter, r *http.Request) {})
 	relay := newRelay(t, o.addr)
 	cfg := h3Config(relay.addr)
-	cfg.Connections, cfg.Ping, cfg.PingTimeout = 1, 50*time.Millisecond, 300*time.Millisecond
+	cfg.Connections, cfg.Ping, cfg.PingTimeout = 1, 50*time.Millisecond, 2*time.Second
 	p := warm(t, cfg)
 	if _, err := fetch(p, request(t, "GET", "/", nil)); err != nil {
 		t.Fatal(err)

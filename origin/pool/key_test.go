@@ -185,14 +185,18 @@ func TestProxyProtocolTooManySources(t *testing.T) {
 	arrived := make(chan struct{})
 	o := newTextPeer(t, false, func(c *textConn) { c.ReadString('G'); close(arrived); <-t.Context().Done() })
 	cfg := textConfig(false, o.addr)
-	cfg.ProxyProtocol, cfg.MaxConnections, cfg.Connect = "v2", 1, 100*time.Millisecond
+	cfg.ProxyProtocol, cfg.MaxConnections, cfg.Connect = "v2", 1, 2*time.Second
 	p := started(t, cfg)
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		p.RoundTrip(request(t, "GET", "/", nil).WithContext(WithSource(ctx, netip.MustParseAddrPort("192.0.2.1:1"), netip.AddrPort{})))
 	})
-	<-arrived
+	select {
+	case <-arrived:
+	case <-time.After(30 * time.Second):
+		t.Error("the first request did not come")
+	}
 	_, err := p.RoundTrip(request(t, "GET", "/", nil).WithContext(WithSource(t.Context(), netip.MustParseAddrPort("192.0.2.2:1"), netip.AddrPort{})))
 	var e *Error
 	if !errors.As(err, &e) || e.Kind != KindFull {

@@ -157,7 +157,8 @@ func TestThousandAddresses(t *testing.T) {
 	for i := range 1000 {
 		dns.addrs = append(dns.addrs, netip.AddrFrom4([4]byte{127, 61, 100 + byte(i/250), byte(i % 250)}))
 	}
-	dns.addrs[mostAddresses-1] = netip.MustParseAddr("127.0.0.1") // the last that is used: nobody listens at the others
+	all := dns.addrs
+	all[mostAddresses-1] = netip.MustParseAddr("127.0.0.1") // the last that is used: nobody listens at the others
 	cfg := textConfig(false, "app.hither.test:"+port)
 	cfg.Lookup = dns.lookup
 	p := started(t, cfg)
@@ -168,7 +169,9 @@ func TestThousandAddresses(t *testing.T) {
 	if len(to) != mostAddresses {
 		t.Errorf("%d addresses used", len(to))
 	}
-	dns.addrs = dns.addrs[mostAddresses:]
+	dns.mu.Lock() // the first pool asks as long as it is open
+	dns.addrs = all[mostAddresses:]
+	dns.mu.Unlock()
 	p = started(t, cfg)
 	var e *Error
 	if _, err := p.RoundTrip(request(t, "GET", "/", nil)); !errors.As(err, &e) || e.Kind != KindRefused && e.Kind != KindConnectTimeout {
@@ -202,6 +205,8 @@ func TestLookupsAreFew(t *testing.T) {
 		})
 	}
 	wg.Wait()
+	dns.mu.Lock()
+	defer dns.mu.Unlock()
 	if dns.asked != 1 || o.conns.Load() < 100 {
 		t.Errorf("%d questions for %d connections", dns.asked, o.conns.Load())
 	}

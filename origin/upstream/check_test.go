@@ -75,7 +75,7 @@ func TestChecks(t *testing.T) {
 	}
 	log := told(make(chan string, 10))
 	u := overPools(t, func(cfg *Config) {
-		cfg.Check = &health.Check{Path: "/health", Interval: 300 * time.Millisecond, Timeout: 300 * time.Millisecond}
+		cfg.Check = &health.Check{Path: "/health", Interval: 2 * time.Second, Timeout: 2 * time.Second}
 		cfg.Instances, cfg.Log = []Instance{instance(a), instance(b)}, slog.New(log)
 	})
 	ctx, cancel := context.WithCancel(t.Context())
