@@ -153,8 +153,8 @@ func TestRefused(t *testing.T) {
 	if err := edge.Flush(w.ctx()); err != nil {
 		t.Errorf("who was inside: %v", err)
 	}
-	if _, err := nats.Connect("", nats.InProcessServer(short.hub.Control().InProcess), nats.Token("guessed")); err == nil || short.hub.Rejected()[hub.RejectedToken] != 1 {
-		t.Errorf("within the process with a token that was guessed: %v, %v", err, short.hub.Rejected())
+	if _, err := nats.Connect("", nats.InProcessServer(w.hub.Control().InProcess), nats.Token("guessed")); err == nil || w.hub.Rejected()[hub.RejectedToken] != 1 {
+		t.Errorf("within the process with a token that was guessed: %v, %v", err, w.hub.Rejected())
 	}
 }
 
@@ -279,6 +279,26 @@ func TestKickAndTwice(t *testing.T) {
 	w.dial(fleet.RoleEdge, "fra")
 }
 
+// patient dials connections whose Close returns when the other side has closed as well, so that it knows.
+type patient struct{}
+
+func (patient) Dial(network, address string) (net.Conn, error) {
+	c, err := net.Dial(network, address)
+	if err != nil {
+		return nil, err
+	}
+	return patientConn{c.(*net.TCPConn)}, nil
+}
+
+type patientConn struct{ *net.TCPConn }
+
+func (c patientConn) Close() error {
+	c.CloseWrite()
+	c.SetReadDeadline(time.Now().Add(10 * time.Second))
+	io.Copy(io.Discard, c.TCPConn)
+	return c.TCPConn.Close()
+}
+
 // TestShortCommands has an operator give many short commands while a long one waits: connections that came and went count no more, so the long
 // one is not ended for them.
 func TestShortCommands(t *testing.T) {
@@ -289,7 +309,7 @@ func TestShortCommands(t *testing.T) {
 	}
 	defer long.Close()
 	for range 40 {
-		short, err := w.raw(fleet.RoleOperator, "main")
+		short, err := w.raw(fleet.RoleOperator, "main", nats.SetCustomDialer(patient{}))
 		if err != nil {
 			t.Fatal(err)
 		}

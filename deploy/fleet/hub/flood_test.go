@@ -61,8 +61,13 @@ func TestFlood(t *testing.T) {
 				if _, err := w.control.Append(w.ctx(), bus.TableSubject(bus.TableDrain, "p"), fmt.Append(nil, n), bus.Expectation{}); err != nil {
 					t.Fatal(err)
 				}
-				if got := <-heard; string(got) != fmt.Sprint(n) {
-					t.Fatalf("heard %s for %d", got, n)
+				select {
+				case got := <-heard:
+					if string(got) != fmt.Sprint(n) {
+						t.Fatalf("heard %s for %d", got, n)
+					}
+				case <-time.After(30 * time.Second):
+					t.Fatalf("heard nothing for %d", n)
 				}
 				select {
 				case <-done:
@@ -93,7 +98,7 @@ func TestFlood(t *testing.T) {
 
 // TestNeverReads has a node that hears all and reads nothing: what waits for it is bounded, and others hear all the same.
 func TestNeverReads(t *testing.T) {
-	w := newWorld(t, hub.Options{Limits: hub.Limits{Stalled: 300 * time.Millisecond}})
+	w := newWorld(t, hub.Options{Limits: hub.Limits{Stalled: 2 * time.Second}}) // the honest one's limit as well
 	honest := w.dial(fleet.RoleEdge, "iad")
 	heard := make(chan int, 1000)
 	if _, err := honest.Subscribe(bus.LiveHead, func(m *bus.Message) { heard <- len(m.Data) }); err != nil {
@@ -120,8 +125,13 @@ func TestNeverReads(t *testing.T) {
 		if err := w.control.Publish(bus.LiveHead, large); err != nil {
 			t.Fatal(err)
 		}
-		if got := <-heard; got != len(large) {
-			t.Fatalf("heard %d bytes", got)
+		select {
+		case got := <-heard:
+			if got != len(large) {
+				t.Fatalf("heard %d bytes", got)
+			}
+		case <-time.After(30 * time.Second):
+			t.Fatal("who reads hears nothing")
 		}
 	}
 	until(t, "it is ended", func() bool { return w.hub.Connected()[peer] == 0 })
