@@ -61,11 +61,16 @@ func (l *loneHub) certify() {
 func (l *loneHub) start(listen string) {
 	l.t.Helper()
 	var err error
-	l.Hub, err = hub.Start(hub.Options{
-		Listen: netip.MustParseAddrPort(listen), Folder: filepath.Join(l.dir, "hub"), Identity: l.gateway, Log: slog.New(slog.DiscardHandler),
-	})
-	if err != nil {
-		l.t.Fatal(err)
+	for end := time.Now().Add(30 * time.Second); ; {
+		l.Hub, err = hub.Start(hub.Options{
+			Listen: netip.MustParseAddrPort(listen), Folder: filepath.Join(l.dir, "hub"), Identity: l.gateway, Log: slog.New(slog.DiscardHandler),
+		})
+		if err == nil {
+			return
+		}
+		if time.Now().After(end) { // somebody may have had the port for a connection of its own
+			l.t.Fatal(err)
+		}
 	}
 }
 

@@ -333,8 +333,8 @@ func (f *smallFleet) edges(names ...string) {
 func TestFleetPurge(t *testing.T) {
 	f := newSmallFleet(t)
 	f.edges("fra")
-	f.does(1, []string{"purge 1: tag red, soft\n\nPOP  STATE    OBJECTS  FILLS  TIME\nfra  done     2        1 ", " ms\niad  pending  -        -      -\n", "within 200ms", "hither fleet purges"},
-		"purge", "tag", "red", "--soft", "--wait", "--timeout", "200ms")
+	f.does(1, []string{"purge 1: tag red, soft\n\nPOP  STATE    OBJECTS  FILLS  TIME\nfra  done     2        1 ", " ms\niad  pending  -        -      -\n", "within 2s", "hither fleet purges"},
+		"purge", "tag", "red", "--soft", "--wait", "--timeout", "2s")
 	f.does(1, []string{"purge 2: url www.example.org/a\n", "within 100ms"}, "purge", "--url", "www.example.org/a", "--timeout", "100ms")
 	f.edges("iad")
 	f.does(0, []string{"purge 3: all\n", "fra  done", "iad  done"}, "purge", "all", "--wait")
