@@ -183,7 +183,7 @@ func TestWarmUp(t *testing.T) {
 		c.count(r)
 		page(w)
 	})
-	l.Connections, l.WarmUp, l.Rate = 2, 100*time.Millisecond, 500
+	l.Connections, l.WarmUp, l.For, l.Rate = 2, time.Second, 500*time.Millisecond, 50 // time enough for both to be opened in the warm-up
 	run, err := l.Load(t.Context())
 	if err != nil {
 		t.Fatal(err)
