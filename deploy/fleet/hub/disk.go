@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 	"golang.org/x/sys/unix"
@@ -21,7 +22,20 @@ type disk struct {
 	broken atomic.Bool // a stream had an error when it was written, and takes nothing any more until JetStream is started again
 	told   string      // what [Options.Problem] was told last; watch's own
 	mark   uint64      // the journal's end that was noted; watch's own after Start
+
+	started time.Time     // when JetStream was started again, the last time; watch's own
+	pause   time.Duration // from then on until it may be once more; watch's own
 }
+
+// How long after JetStream was started again it is once more at the soonest: twice as long each time, while its streams come to harm again. Reads break
+// off meanwhile, which is worse for nodes than a hub that takes nothing.
+const (
+	mendPause     = 2 * time.Second
+	mostMendPause = time.Minute
+)
+
+// testFile is written in the hub's folder to see whether the disk takes what is written; it is as large as an entry may be.
+const testFile = "disk-test"
 
 // markFile holds the sequence of the journal's last entry as it was about a second ago. A journal that is found shorter has
 // lost entries which nodes may know.
@@ -84,26 +98,54 @@ func (h *Hub) writeMark(last uint64) {
 	}
 }
 
-// mend starts JetStream again after a stream could not be written, when the disk has room. Connections stay meanwhile.
+// mend starts JetStream again after a stream could not be written, when the disk takes a file. Connections stay meanwhile.
 func (h *Hub) mend() {
 	if !h.disk.broken.Load() {
 		return
 	}
+	const nothing = ": it takes no purges and revisions"
 	var s unix.Statfs_t
 	if err := unix.Statfs(h.o.Folder, &s); err != nil || s.Bavail*uint64(s.Bsize) < enough {
-		h.log.say("full", "", "the hub's disk is full: it takes no purges and revisions until there is room", "folder", h.o.Folder)
-		h.problem("its disk is full: it takes no purges and revisions until there is room in " + h.o.Folder)
+		h.log.say("full", "", "the hub's disk is full"+nothing+" until there is room", "folder", h.o.Folder)
+		h.problem("its disk is full" + nothing + " until there is room in " + h.o.Folder)
 		return
 	}
+	since := time.Since(h.disk.started)
+	if since < h.disk.pause {
+		h.problem("its streams could not be written" + nothing + " until they are started again")
+		return
+	}
+	if err := h.writes(); err != nil {
+		h.log.say("write", "", "the hub's disk cannot be written"+nothing+" until it can", "error", err)
+		h.problem("its disk cannot be written" + nothing + " until it can: " + err.Error())
+		return
+	}
+	if since > 2*mostMendPause { // it was well for a while
+		h.disk.pause = 0
+	}
+	h.disk.pause = min(max(2*h.disk.pause, mendPause), mostMendPause)
 	h.disk.broken.Store(false)
-	if err := h.again(); err != nil {
+	err := h.again()
+	h.disk.started = time.Now()
+	if err != nil {
 		h.disk.broken.Store(true)
 		h.log.say("mend", "", "the hub's streams do not start again", "error", err)
 		h.problem("it takes no purges and revisions, for its streams do not start again: " + err.Error())
 		return
 	}
 	h.problem("")
-	h.o.Log.Info("the hub's disk has room again: it takes purges and revisions")
+	h.log.say("mended", "", "the hub's streams are started again: it takes purges and revisions again")
+}
+
+// writes says whether the disk takes a file: under a quota, or with a fault, one with room takes none.
+func (h *Hub) writes() error {
+	path := filepath.Join(h.o.Folder, testFile)
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(make([]byte, bus.MostMessage))
+	return errors.Join(err, f.Sync(), f.Close(), os.Remove(path))
 }
 
 // problem says what is wrong, where that is another than before.
