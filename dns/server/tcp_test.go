@@ -147,7 +147,8 @@ func TestTCPStream(t *testing.T) {
 }
 
 func TestTCPTimes(t *testing.T) {
-	h := newHouse(t, localFile(t), func(o *Options) { o.limits = limits{message: 40 * time.Millisecond, last: time.Millisecond} })
+	t.Parallel()
+	h := newHouse(t, localFile(t), func(o *Options) { o.limits = limits{message: time.Second, last: time.Millisecond} })
 
 	// Half a message, and half a length, in the time for one.
 	for _, b := range [][]byte{{0}, framed(asked(t, "www.hither.test.", 1))[:20]} {
@@ -160,7 +161,7 @@ func TestTCPTimes(t *testing.T) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		tick := time.NewTicker(5 * time.Millisecond)
+		tick := time.NewTicker(50 * time.Millisecond) // less than a message in its time
 		defer tick.Stop()
 		for range tick.C {
 			if _, err := conn.Write([]byte{0}); err != nil {
@@ -177,7 +178,6 @@ func TestTCPTimes(t *testing.T) {
 	if n := h.metric(t, dropped(dropCut)); n != 3 {
 		t.Errorf("%v cut", n)
 	}
-
 }
 
 func TestTCPLimits(t *testing.T) {
@@ -272,7 +272,7 @@ func TestTCPUnread(t *testing.T) {
 // A stop answers what was sent before it, and waits neither for idle clients nor for half a message, nor for one that asks on and on
 // and never reads.
 func TestTCPDrain(t *testing.T) {
-	const last = 400 * time.Millisecond
+	const last = 2 * time.Second
 	h := newHouse(t, testdata(t, "records.yaml"), func(o *Options) { o.limits = limits{last: last, write: last / 4, message: time.Hour} })
 	unread, many := h.narrow(t), framed(slices.Repeat([][]byte{askedBig(t)}, 16)...)
 	pumped := make(chan struct{})

@@ -209,7 +209,7 @@ func TestAddressTaken(t *testing.T) {
 
 // After a stop over UDP what has arrived is answered.
 func TestUDPDrain(t *testing.T) {
-	h := newHouse(t, localFile(t), func(o *Options) { o.limits = limits{last: 400 * time.Millisecond} })
+	h := newHouse(t, localFile(t), func(o *Options) { o.limits = limits{last: 2 * time.Second} })
 	conn, err := net.Dial("udp", h.addr)
 	if err != nil {
 		t.Fatal(err)
