@@ -57,7 +57,7 @@ func TestProbe(t *testing.T) {
 	}{
 		"down":           {nil, func(l *HTTPLoad) { l.To = netip.MustParseAddrPort("127.0.0.1:1") }, "connection refused; start it, or name the host and port where it listens"},
 		"down, h3":       {nil, func(l *HTTPLoad) { l.To, l.Protocol = at(mute.Addr()), "h3" }, "does not speak HTTP/3 there; start it, or name"},
-		"mute":           {nil, func(l *HTTPLoad) { l.To = at(mute.Addr()) }, "no whole answer in time: 100ms; name the port of a web server, or wait longer"},
+		"mute":           {nil, func(l *HTTPLoad) { l.To, l.Timeout = at(mute.Addr()), 100*time.Millisecond }, "no whole answer in time: 100ms; name the port of a web server, or wait longer"},
 		"untrusted":      {nil, func(l *HTTPLoad) { l.TLS, l.Timeout = nil, 0 }, "name whom to trust with --ca FILE"},
 		"untrusted, h3":  {nil, func(l *HTTPLoad) { l.TLS, l.Timeout, l.Protocol = nil, 0, "h3" }, "name whom to trust with --ca FILE"},
 		"another name":   {nil, func(l *HTTPLoad) { l.TLS.ServerName, l.Timeout = "other.example.org", 0 }, "not other.example.org; name a host that"},
@@ -73,7 +73,7 @@ func TestProbe(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			l := l
 			u := *l.URLs[0]
-			l.URLs, l.TLS, l.Timeout = []*url.URL{&u}, l.TLS.Clone(), 100*time.Millisecond
+			l.URLs, l.TLS, l.Timeout = []*url.URL{&u}, l.TLS.Clone(), 5*time.Second
 			l.TLS.InsecureSkipVerify = strings.Contains(name, "h2") || strings.Contains(name, "streams")
 			c.change(&l)
 			ctx := c.ctx
