@@ -94,7 +94,7 @@ func TestPlantedRaw(t *testing.T) {
 	w := newWorld(t, &script{})
 	for _, p := range []struct{ name, proto, script, says string }{
 		{"raw status", "h1", "raw tls\n| GET / HTTP/1.1\n| Host: www.hither.test\n|\n-> 200", "want 200"},
-		{"raw close", "h1", "limit idle=300ms\nraw tls\n| GET / HTTP/1.1\n| Host: www.hither.test\n|\n| GET / HTTP/1.1\n| Host: www.hither.test\n|\n-> 404 close", "end of the connection:"},
+		{"raw close", "h1", "limit idle=2s\nraw tls\n| GET / HTTP/1.1\n| Host: www.hither.test\n|\n| GET / HTTP/1.1\n| Host: www.hither.test\n|\n-> 404 close", "end of the connection:"},
 		{"fields", "h2", "fields ':method: GET' ':scheme: https' ':authority: www.hither.test' ':path: /' -> malformed", "got  404"},
 		{"fields", "h3", "fields ':method: GET' ':scheme: https' ':authority: www.hither.test' ':path: /' -> malformed", "got  404"},
 		{"not over h1", "h1", "fields ':method: GET' -> malformed", "HTTP/1.1 has no field sections"},
@@ -105,7 +105,7 @@ func TestPlantedRaw(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := w.play(sc, p.proto, 300*time.Millisecond); err == nil || !strings.Contains(err.Error(), p.says) {
+			if err := w.play(sc, p.proto, patience); err == nil || !strings.Contains(err.Error(), p.says) {
 				t.Errorf("got %v, want an error with %q", err, p.says)
 			}
 		})
