@@ -1,7 +1,6 @@
 package disk_test
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -22,12 +21,12 @@ type node struct {
 	t *testing.T
 	*cache.Cache
 	tiers *store.Tiered
-	said  *bytes.Buffer
+	said  *disk.Lines
 }
 
 func start(t *testing.T, folder string, hang func(*disk.Config)) *node {
 	t.Helper()
-	n := &node{t: t, said: &bytes.Buffer{}}
+	n := &node{t: t, said: &disk.Lines{}}
 	m, err := store.NewMemory(1 << 20)
 	if err != nil {
 		t.Fatal(err)

@@ -37,22 +37,22 @@ type house struct {
 	t      testing.TB
 	folder string
 	config Config
-	said   *lines
+	said   *Lines
 }
 
-// lines are what a store has logged.
-type lines struct {
+// Lines are what a store has logged.
+type Lines struct {
 	mu   sync.Mutex
 	text strings.Builder
 }
 
-func (l *lines) Write(p []byte) (int, error) {
+func (l *Lines) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.text.Write(p)
 }
 
-func (l *lines) String() string {
+func (l *Lines) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.text.String()
@@ -62,7 +62,7 @@ const mib = 1 << 20
 
 // build opens a store in a new folder, with segments of 64 KiB where config names none.
 func build(t testing.TB, config Config) *house {
-	h := &house{t: t, folder: config.Folder, said: &lines{}}
+	h := &house{t: t, folder: config.Folder, said: &Lines{}}
 	if h.folder == "" {
 		h.folder = t.TempDir()
 	}
