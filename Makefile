@@ -5,7 +5,7 @@ STATE       ?= .hither
 # What `bench trace` replays: files with lines of time,key,size, plain or gzip.
 TRACES      ?=
 # One package at a time (-p 1): many tests talk over real sockets, and packages that
-# compete for two cores make each other's peers late.
+# compete for two cores make each other's peers late. A slow machine has half an hour for each.
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 COMMIT      := $(shell git rev-parse --short=12 HEAD 2>/dev/null)
 # All that programs are built from, what is embedded in them as well (bench/make_test.go).
@@ -29,11 +29,11 @@ check: ## gofmt, vet, staticcheck, and all tests with the race detector
 	@bad=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$bad" ] || { echo "not gofmt-clean:"; echo "$$bad"; exit 1; }
 	$(GO) vet -tags e2e ./...
 	$(GO) run $(STATICCHECK) -tags e2e ./...
-	$(GO) test -tags nogeo ./dns/geo ./deploy/hither # without the table of countries
-	$(GO) test -race -p 1 ./...
+	$(GO) test -timeout 30m -tags nogeo ./dns/geo ./deploy/hither # without the table of countries
+	$(GO) test -race -p 1 -timeout 30m ./...
 
 test: bin/hither ## everything that needs Go only
-	$(GO) test -p 1 ./...
+	$(GO) test -p 1 -timeout 30m ./...
 
 e2e: bin/hither bin/bench bin/lab.test ## the real programs against real peers (wget, curl, h2spec, ...)
 	$(GO) test -c -tags e2e -o bin/e2e.test ./deploy/e2e
@@ -71,9 +71,10 @@ conformance: bin/hither bin/bench ## the public cache suite (SUITE=DIR is a chec
 	@[ -n "$(SUITE)" ] || { echo 'make conformance: say where the suite is: SUITE=DIR, a checkout of https://github.com/http-tests/cache-tests with node_modules/undici'; exit 2; }
 	bin/bench conformance --suite "$(SUITE)" $(if $(UPDATE),--update)
 
-soak: bin/hither ## what takes minutes, by hand: a million objects in memory and on disk, hundreds of kills, two hundred nodes, a fleet in chaos
+soak: bin/hither ## what takes minutes, by hand: a million objects in memory and on disk, hundreds of kills, thousands of draws, two hundred nodes, a fleet in chaos
 	HITHER_SOAK=1 $(GO) test -count 1 -timeout 30m -run "Soak|TestDamage" -v ./cache/store/disk
 	HITHER_SOAK=1 $(GO) test -count 1 -timeout 30m -run "^TestFleet|ManyHear" -v ./deploy/fleet/control
+	$(GO) test -count 1 -timeout 30m ./dns/steer ./origin/balance ./edge/compress ./deploy/ops -args -rapid.seed=0 -rapid.checks=2000
 	$(GO) test -count 1 -timeout 20m -v -run MemoryPerObject ./cache -args -objects 1000000
 	$(GO) test -c -tags e2e -o bin/e2e.test ./deploy/e2e
 	cd deploy/e2e && HITHER_SOAK=1 ../../bin/e2e.test -test.v -test.timeout 30m -test.run 'TestFleetChaos$$'
