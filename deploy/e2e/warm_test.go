@@ -152,7 +152,7 @@ func TestOriginKilled(t *testing.T) {
 	if !n.up.stderr.wait(10*time.Second, "origin-us ended (signal: killed)", 1) {
 		t.Errorf("up does not say that the gateway ended:\n%s", n.up.stderr)
 	}
-	if pid := n.upFile(t).Nodes[0].PID; !until(5*time.Second, func() bool { return n.upFile(t).Nodes[0].PID == 0 }) {
+	if pid := n.upFile(t).Nodes[0].PID; !until(endTime, func() bool { return n.upFile(t).Nodes[0].PID == 0 }) {
 		t.Errorf("up.json still has process %d of the gateway", pid)
 	}
 
@@ -224,7 +224,7 @@ func TestRestart(t *testing.T) {
 		if !n.up.stderr.wait(20*time.Second, node+" started again", 1) {
 			t.Fatalf("%s was not started again:\n%s", node, n.up.stderr)
 		}
-		if !until(5*time.Second, func() bool { return n.pid(t, node) != before }) {
+		if !until(endTime, func() bool { return n.pid(t, node) != before }) {
 			t.Errorf("up.json still has the killed process of %s", node)
 		}
 		ready := func() bool {
