@@ -53,7 +53,7 @@ var planted = []struct {
 	{"eventually", "origin GET /a 200 body=one\neventually get /a -> 200 body=two", ":2:", []string{"got  one"}},
 	{"nothing started", "finish A -> 200", ":1:", []string{`nothing was started as "A"`}},
 	{"finish", "origin GET /a 200 hold=1 body=one\nstart A get /a\nread A 1\nrelease\nfinish A -> 200 body=two", ":5:", []string{"got  one"}},
-	{"content sent", "origin POST /a 413 unread body=no\nstart A post /a body=-\nsend A beginning\nfinish A -> 413 most=8", ":4:", []string{"content sent:", "got  9", "want at most 8"}},
+	{"content sent", "origin POST /a 413 unread hold body=no\nstart A post /a body=-\nsend A beginning\nrelease\nfinish A -> 413 most=8", ":5:", []string{"content sent:", "got  9", "want at most 8"}},
 	{"errors counted", "lie GET /a ':status: 103' 'link: </a>' flood=1000\nget /a -> 502\ncounter pool_errors_total{reason=origin-protocol} +1", ":3:", []string{"got  +0", "want +1"}},
 	{"trickle", "lie GET /a ':status: 200' headers trickle=20 end\nget /a -> 200 size=21", ":2:", []string{"size:", "got  20", "want 21"}},
 	{"gateway counted", "gateway h1\norigin GET /a 200 body=one\nget /a -> 200 body=one\ncounter gateway/origin_requests_total{code=404} +1", ":4:", []string{"got  +0", "want +1"}},
