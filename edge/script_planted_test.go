@@ -75,7 +75,7 @@ func TestPlanted(t *testing.T) {
 		for _, proto := range protocols {
 			t.Run(p.name+"/"+proto, func(t *testing.T) {
 				t.Parallel()
-				err := w.play(sc, proto, 300*time.Millisecond)
+				err := w.play(sc, proto, time.Second)
 				if err == nil {
 					t.Fatal("the script passed")
 				}

@@ -254,7 +254,7 @@ func TestWindowsOverTheWire(t *testing.T) {
 	var all sync.WaitGroup
 	for i := range 12 {
 		all.Go(func() {
-			res, err := p.RoundTrip(request(t, "POST", "/", bytes.NewReader(content[:i<<16])))
+			res, err := p.RoundTrip(request(t, "POST", "/", bytes.NewReader(content[:i<<16])).WithContext(t.Context()))
 			if err != nil {
 				t.Error(err)
 				return
@@ -264,7 +264,7 @@ func TestWindowsOverTheWire(t *testing.T) {
 			if i%3 == 2 { // gives up in the middle
 				n /= 2
 			}
-			piece := int64(1)<<(6+i) - 1
+			piece := int64(1)<<(8+i) - 1
 			got := make([]byte, 0, n)
 			for int64(len(got)) < n {
 				m, err := io.ReadFull(res.Body, got[len(got):min(int64(len(got))+piece, n)])
