@@ -72,7 +72,11 @@ func (c *cluster) must(t *testing.T, args ...string) string {
 	t.Helper()
 	stdout, stderr, status := call(t, args...)
 	if status != 0 {
-		t.Fatalf("hither %s: status %d: %s%s", strings.Join(args, " "), status, stdout, stderr)
+		var said any = "" // what its control has to say
+		if p := c.running["origin-us"]; p != nil {
+			said = p.stderr
+		}
+		t.Fatalf("hither %s: status %d: %s%s\n%s", strings.Join(args, " "), status, stdout, stderr, said)
 	}
 	return stdout
 }

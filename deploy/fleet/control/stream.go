@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"hither/deploy/fleet/bus"
 	"hither/deploy/fleet/hub"
@@ -24,10 +25,21 @@ type info struct {
 	} `json:"error"`
 }
 
-// streamInfo asks the hub for it.
-func streamInfo(ctx context.Context, conn *bus.Conn, stream string) (info, error) {
-	var i info
-	m, err := conn.Request(ctx, "$JS.API.STREAM.INFO."+stream, nil)
+// infoTime is how long one question for it may take. While a stream of a cluster has no leader, for seconds after a server ended, nobody answers, and
+// what was asked then is not answered later either.
+const infoTime = 2 * time.Second
+
+// streamInfo asks the hub for it, again and again until ctx ends where nobody answers.
+func streamInfo(ctx context.Context, conn *bus.Conn, stream string) (i info, err error) {
+	var m *bus.Message
+	for {
+		asking, cancel := context.WithTimeout(ctx, infoTime)
+		m, err = conn.Request(asking, "$JS.API.STREAM.INFO."+stream, nil)
+		cancel()
+		if !errors.Is(err, bus.ErrUnanswered) || !errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil {
+			break
+		}
+	}
 	if err != nil {
 		return i, err
 	}
