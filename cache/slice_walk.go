@@ -36,10 +36,13 @@ type Walk struct {
 const aheadOf = 2
 
 // mostAhead bounds how many slices are asked for ahead. A walk begins with one, and asks for one more each time that it comes to
-// a slice which it had asked for and which has not come whole: its client is faster than the origin, which may be so because that is
-// far. So clients that share a line to an origin come to ask for the same number, and get the same share. Three of 4 MiB
-// are the product of 200 ms and 500 Mbit/s.
+// a slice which it had asked for and which has not come whole, of an origin that is far: its client is faster than the line. So clients that share
+// a line to an origin come to ask for the same number, and get the same share. Three of 4 MiB are the product of 200 ms and 500 Mbit/s.
 const mostAhead = 3
+
+// far is how long it takes at least from a request until the field section is there, where the origin counts as far. What is nearer fills any line
+// with one slice ahead, which is 670 Mbit/s for 4 MiB at 50 ms, and more would be memory alone.
+const far = 50 * time.Millisecond
 
 // Walk begins a walk through a manifest's slices. want says how the origin is asked; its Look does not count. r, where not
 // nil, is a reader of a fill that was Sliced into this manifest; the walk closes it. Close ends the walk.
@@ -105,7 +108,7 @@ func (w *Walk) join(solo bool) error {
 	}
 	late := w.asked >= w.part.index && !r.over()
 	h, err := r.Head(w.ctx, nil)
-	if late && err == nil {
+	if late && err == nil && h.Wait >= far {
 		w.depth = min(w.depth+1, mostAhead)
 	}
 	if err == nil && h.State == Erred {

@@ -237,7 +237,7 @@ func TestAhead(t *testing.T) {
 }
 
 // Whose origin is so far that the slice that was asked for ahead has not come whole has more asked for ahead, and no more than
-// mostAhead; whose is near has one, and nobody's goes beyond what is wanted.
+// mostAhead; whose is near has one, however fast it reads, and nobody's goes beyond what is wanted.
 func TestAheadOfAFarOrigin(t *testing.T) {
 	for name, test := range map[string]struct {
 		distance, pause time.Duration // of the origin, of the client after each piece
@@ -246,12 +246,13 @@ func TestAheadOfAFarOrigin(t *testing.T) {
 	}{
 		"far":             {200 * time.Millisecond, 0, bookLength, 3, 10},
 		"near":            {time.Millisecond, 10 * time.Millisecond, bookLength, 1, 10},
+		"near, fast":      {20 * time.Millisecond, 0, bookLength, 1, 10},
 		"far, slow":       {200 * time.Millisecond, time.Second, bookLength, 1, 10},
 		"far, and a part": {200 * time.Millisecond, 0, 350, 2, 4},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				clk := new(clock)
+				clk, began := new(clock), time.Now()
 				c := cache.New(cache.Config{Store: newTable(1 << 20), Now: clk.now})
 				var mu sync.Mutex
 				var now, most int64
@@ -264,6 +265,7 @@ func TestAheadOfAFarOrigin(t *testing.T) {
 				b := &book{gate: func(string) {
 					add(1)
 					time.Sleep(test.distance)
+					clk.nanos.Store(int64(time.Since(began)))
 					add(-1)
 				}}
 				w, err := open(t.Context(), c, clk, b.fetch, 0)
