@@ -1,8 +1,6 @@
 package cert
 
 import (
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -13,7 +11,7 @@ import (
 )
 
 // Pairs are certificates with their keys, by the canonical name which they were stored for.
-type Pairs map[string]*tls.Certificate
+type Pairs map[string]*Pair
 
 // maxPEM bounds a file that is read: a long chain has some 20 KB.
 const maxPEM = 1 << 20
@@ -62,37 +60,22 @@ func Load(dir string, old Pairs) (Pairs, error) {
 	return pairs, errors.Join(errs...)
 }
 
-func loadPair(dir, name string) (*tls.Certificate, error) {
-	chain, err := readPEM(filepath.Join(dir, "cert.pem"))
-	if err != nil {
-		return nil, err
-	}
-	key, err := readPEM(filepath.Join(dir, "key.pem"))
-	if err != nil {
-		return nil, err
-	}
-	return parsePair(chain, key, name)
+func loadPair(dir, name string) (*Pair, error) {
+	return LoadFiles(filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem"), name)
 }
 
-// parsePair checks that chain and key belong together and to name.
-func parsePair(chain, key []byte, name string) (*tls.Certificate, error) {
-	pair, err := tls.X509KeyPair(chain, key)
+// LoadFiles reads a pair from two files in PEM, the chain leaf first. It fails where they do not belong together, or are not good for each of
+// names.
+func LoadFiles(chainFile, keyFile string, names ...string) (*Pair, error) {
+	chain, err := readPEM(chainFile)
 	if err != nil {
-		return nil, errors.New(strings.TrimPrefix(err.Error(), "tls: "))
+		return nil, err
 	}
-	if pair.Leaf == nil {
-		if pair.Leaf, err = x509.ParseCertificate(pair.Certificate[0]); err != nil {
-			return nil, err
-		}
+	key, err := readPEM(keyFile)
+	if err != nil {
+		return nil, err
 	}
-	host := name
-	if rest, ok := strings.CutPrefix(name, "*."); ok {
-		host = "any." + rest // a name which a certificate for the wildcard covers
-	}
-	if err := pair.Leaf.VerifyHostname(host); err != nil {
-		return nil, errors.New(strings.TrimPrefix(err.Error(), "x509: "))
-	}
-	return &pair, nil
+	return parsePair(chain, key, names...)
 }
 
 func readPEM(path string) ([]byte, error) {

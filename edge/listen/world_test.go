@@ -8,6 +8,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/pem"
 	"io"
 	"math/big"
 	"net"
@@ -104,7 +105,7 @@ type world struct {
 }
 
 // authority makes certificates for the tests.
-func authority(t testing.TB) (*x509.CertPool, func(names ...string) *tls.Certificate) {
+func authority(t testing.TB) (roots *x509.CertPool, der []byte, issue func(names ...string) *tls.Certificate) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -113,17 +114,17 @@ func authority(t testing.TB) (*x509.CertPool, func(names ...string) *tls.Certifi
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"}, IsCA: true, BasicConstraintsValid: true,
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour), KeyUsage: x509.KeyUsageCertSign,
 	}
-	der, err := x509.CreateCertificate(rand.Reader, ca, ca, key.Public(), key)
+	der, err = x509.CreateCertificate(rand.Reader, ca, ca, key.Public(), key)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if ca, err = x509.ParseCertificate(der); err != nil {
 		t.Fatal(err)
 	}
-	pool := x509.NewCertPool()
-	pool.AddCert(ca)
+	roots = x509.NewCertPool()
+	roots.AddCert(ca)
 	serial := int64(1)
-	return pool, func(names ...string) *tls.Certificate {
+	return roots, der, func(names ...string) *tls.Certificate {
 		serial++
 		leaf := &x509.Certificate{
 			SerialNumber: big.NewInt(serial), Subject: pkix.Name{CommonName: names[0]}, DNSNames: names,
@@ -142,6 +143,10 @@ func authority(t testing.TB) (*x509.CertPool, func(names ...string) *tls.Certifi
 	}
 }
 
+func inPEM(kind string, der []byte) []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der})
+}
+
 // open starts a front whose two handlers are h. change, if not nil, edits the configuration.
 func open(t *testing.T, h http.HandlerFunc, change func(*listen.Config)) *world {
 	t.Helper()
@@ -150,11 +155,30 @@ func open(t *testing.T, h http.HandlerFunc, change func(*listen.Config)) *world 
 
 func openAt(t *testing.T, now func() time.Time, h http.HandlerFunc, change func(*listen.Config)) *world {
 	t.Helper()
-	roots, issue := authority(t)
+	roots, ca, issue := authority(t)
+	dir := t.TempDir()
+	for _, name := range []string{siteName, otherName, "client.example.org"} {
+		c := issue(name)
+		key, err := x509.MarshalPKCS8PrivateKey(c.PrivateKey)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cert.Save(dir, name, inPEM("CERTIFICATE", c.Certificate[0]), inPEM("PRIVATE KEY", key)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	pairs, err := cert.Load(dir, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	clients, err := cert.ParseAuthorities(inPEM("CERTIFICATE", ca))
+	if err != nil {
+		t.Fatal(err)
+	}
 	table, err := cert.NewTable(listen.ALPN,
-		cert.Entry{Names: []string{siteName}, Domain: "main", Certificate: issue(siteName)},
-		cert.Entry{Names: []string{otherName}, Domain: "main", Certificate: issue(otherName), MinVersion: tls.VersionTLS12},
-		cert.Entry{Names: []string{"client.example.org"}, Domain: "main", Certificate: issue("client.example.org"), ClientCAs: roots},
+		cert.Entry{Names: []string{siteName}, Domain: "main", Certificate: pairs[siteName]},
+		cert.Entry{Names: []string{otherName}, Domain: "main", Certificate: pairs[otherName], MinVersion: tls.VersionTLS12},
+		cert.Entry{Names: []string{"client.example.org"}, Domain: "main", Certificate: pairs["client.example.org"], ClientCAs: clients},
 	)
 	if err != nil {
 		t.Fatal(err)

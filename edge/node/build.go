@@ -2,7 +2,6 @@ package node
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/http"
@@ -183,19 +182,18 @@ func entries(n *deploy.Network, pop *deploy.PoP, pairs cert.Pairs) ([]cert.Entry
 				errs = append(errs, fmt.Errorf("site %s: client_ca: %w", s.Name, err))
 				continue
 			}
-			e.ClientCAs = x509.NewCertPool()
-			if !e.ClientCAs.AppendCertsFromPEM(pem) {
-				errs = append(errs, fmt.Errorf("site %s: client_ca: no certificate in %s", s.Name, s.TLS.ClientCA))
+			if e.ClientCAs, err = cert.ParseAuthorities(pem); err != nil {
+				errs = append(errs, fmt.Errorf("site %s: client_ca: %s: %w", s.Name, s.TLS.ClientCA, err))
 				continue
 			}
 		}
 		if file := s.TLS.Certificate; file.Cert != "" {
-			pair, err := tls.LoadX509KeyPair(file.Cert, file.Key)
+			pair, err := cert.LoadFiles(file.Cert, file.Key, s.Hosts...)
 			if err != nil {
 				errs = append(errs, fmt.Errorf("site %s: certificate %s: %w", s.Name, file.Cert, err))
 				continue
 			}
-			e.Names, e.Certificate = s.Hosts, &pair
+			e.Names, e.Certificate = s.Hosts, pair
 			out = append(out, e)
 			continue
 		}

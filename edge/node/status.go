@@ -1,7 +1,6 @@
 package node
 
 import (
-	"crypto/tls"
 	"fmt"
 	"net/http"
 	"os"
@@ -9,6 +8,7 @@ import (
 	"strings"
 
 	"hither/deploy/ops"
+	"hither/edge/cert"
 	"hither/edge/proxy"
 )
 
@@ -57,8 +57,8 @@ func (n *Node) Status() ops.Status {
 	}
 	slices.SortFunc(s.Origins, func(a, b ops.OriginStatus) int { return strings.Compare(a.Origin, b.Origin) })
 	now := n.o.Now()
-	n.eachName(func(name, issuer string, c *tls.Certificate) {
-		days := int(c.Leaf.NotAfter.Sub(now).Hours() / 24)
+	n.eachName(func(name, issuer string, c *cert.Pair) {
+		days := int(c.NotAfter().Sub(now).Hours() / 24)
 		s.Certificates = append(s.Certificates, ops.CertificateStatus{Name: name, Issuer: issuer, DaysLeft: days})
 	})
 	all := ops.Status{Network: n.network.Name, Revision: n.revision, Nodes: []ops.NodeStatus{s}}
@@ -72,7 +72,7 @@ func firstLine(s string) string {
 }
 
 // eachName calls f for every name served with a certificate. n.mu is held.
-func (n *Node) eachName(f func(name, issuer string, c *tls.Certificate)) {
+func (n *Node) eachName(f func(name, issuer string, c *cert.Pair)) {
 	table := n.names.Table()
 	for _, s := range n.network.SitesOf(n.network.PoP(n.o.Name)) {
 		issuer := s.TLS.Certificate.Source
@@ -80,7 +80,7 @@ func (n *Node) eachName(f func(name, issuer string, c *tls.Certificate)) {
 			issuer = "file"
 		}
 		for _, host := range s.Hosts {
-			if e, ok := table.Lookup(strings.Replace(host, "*", "any", 1)); ok && e.Certificate.Leaf != nil {
+			if e, ok := table.Lookup(strings.Replace(host, "*", "any", 1)); ok {
 				f(host, issuer, e.Certificate)
 			}
 		}
@@ -90,8 +90,8 @@ func (n *Node) eachName(f func(name, issuer string, c *tls.Certificate)) {
 // expiries sets the metric of certificates. n.mu is held, or nothing runs yet.
 func (n *Node) expiries() {
 	n.count.expiry.Reset()
-	n.eachName(func(name, _ string, c *tls.Certificate) {
-		n.count.expiry.WithLabelValues(name).Set(float64(c.Leaf.NotAfter.Unix()))
+	n.eachName(func(name, _ string, c *cert.Pair) {
+		n.count.expiry.WithLabelValues(name).Set(float64(c.NotAfter().Unix()))
 	})
 }
 
