@@ -52,7 +52,7 @@ type Certificate struct {
 	// Source is "local" or "acme"; "" when Cert and Key are set.
 	Source string `yaml:"-"`
 
-	// Cert is a PEM file with the chain, leaf first, as an absolute path.
+	// Cert is a PEM file with the chain, leaf first, as an absolute path. It must be good for all hosts of the site. Edges take it again when it changes.
 	Cert string `yaml:"cert" jsonschema:"required" check:"path"`
 
 	// Key is a PEM file with the private key, as an absolute path.

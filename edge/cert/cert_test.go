@@ -61,11 +61,12 @@ func certificate(t testing.TB, names ...string) *cert.Pair {
 	if err := cert.Save(dir, names[0], chain, key); err != nil {
 		t.Fatal(err)
 	}
-	pairs, err := cert.Load(dir, nil)
-	if err != nil {
-		t.Fatal(err)
+	pairs, _ := cert.Load([]cert.Source{cert.Folder(dir, names[0])}, nil, time.Now())
+	p, refused := pairs.At(0)
+	if refused != nil {
+		t.Fatal(refused)
 	}
-	return pairs[plain[0]]
+	return p
 }
 
 func first(chain, _ []byte) []byte { return chain }

@@ -11,6 +11,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -23,6 +24,7 @@ type Pair struct {
 	leaf    []byte                  // DER, as what follows
 	issuers []unique.Handle[string] // the leaf's first; each is in memory once, in however many chains it is
 	key     []byte                  // PKCS #1, PKCS #8 or SEC 1
+	begin   time.Time
 	end     time.Time
 
 	ready atomic.Pointer[tls.Certificate]
@@ -30,6 +32,11 @@ type Pair struct {
 
 // NotAfter is when its certificate ends.
 func (p *Pair) NotAfter() time.Time { return p.end }
+
+// same reports whether q has the same bytes.
+func (p *Pair) same(q *Pair) bool {
+	return bytes.Equal(p.leaf, q.leaf) && bytes.Equal(p.key, q.key) && slices.Equal(p.issuers, q.issuers)
+}
 
 // certificate returns the pair as crypto/tls takes it. Its Leaf is not set, for servers do without. Where several handshakes come first at
 // a time, each parses the key, and all go on with one's: nobody waits.
@@ -51,7 +58,7 @@ func (p *Pair) certificate() (*tls.Certificate, error) {
 }
 
 // parsePair reads a chain, leaf first, and its key, both in PEM. It checks that they are whole, belong together, and are good for each of
-// names.
+// names; an error that is not [unfit] says that something is damaged.
 func parsePair(chain, key []byte, names ...string) (*Pair, error) {
 	certs, err := blocks(chain, func(kind string) bool { return kind == "CERTIFICATE" })
 	if err != nil {
@@ -61,7 +68,7 @@ func parsePair(chain, key []byte, names ...string) (*Pair, error) {
 	if err != nil {
 		return nil, plainly(err)
 	}
-	p := &Pair{leaf: certs[0], end: leaf.NotAfter}
+	p := &Pair{leaf: certs[0], begin: leaf.NotBefore, end: leaf.NotAfter}
 	for _, der := range certs[1:] {
 		if _, err := x509.ParseCertificate(der); err != nil {
 			return nil, fmt.Errorf("behind the first certificate: %w", plainly(err))
@@ -79,7 +86,7 @@ func parsePair(chain, key []byte, names ...string) (*Pair, error) {
 	}
 	public, ok := leaf.PublicKey.(interface{ Equal(crypto.PublicKey) bool })
 	if !ok || !public.Equal(private.Public()) {
-		return nil, errors.New("private key does not match public key")
+		return nil, unfit{Mismatch, errors.New("private key does not match public key")}
 	}
 	for _, name := range names {
 		name = Canonical(name)
@@ -87,7 +94,7 @@ func parsePair(chain, key []byte, names ...string) (*Pair, error) {
 			name = "any." + rest // a name which a certificate for the wildcard covers
 		}
 		if err := leaf.VerifyHostname(name); err != nil {
-			return nil, plainly(err)
+			return nil, unfit{WrongName, plainly(err)}
 		}
 	}
 	return p, nil

@@ -157,6 +157,7 @@ func openAt(t *testing.T, now func() time.Time, h http.HandlerFunc, change func(
 	t.Helper()
 	roots, ca, issue := authority(t)
 	dir := t.TempDir()
+	pairs := make(map[string]*cert.Pair)
 	for _, name := range []string{siteName, otherName, "client.example.org"} {
 		c := issue(name)
 		key, err := x509.MarshalPKCS8PrivateKey(c.PrivateKey)
@@ -166,10 +167,11 @@ func openAt(t *testing.T, now func() time.Time, h http.HandlerFunc, change func(
 		if err := cert.Save(dir, name, inPEM("CERTIFICATE", c.Certificate[0]), inPEM("PRIVATE KEY", key)); err != nil {
 			t.Fatal(err)
 		}
-	}
-	pairs, err := cert.Load(dir, nil)
-	if err != nil {
-		t.Fatal(err)
+		read, news := cert.Load([]cert.Source{cert.Folder(dir, name)}, nil, now())
+		if len(news.Refused) > 0 {
+			t.Fatal(news.Refused[0])
+		}
+		pairs[name], _ = read.At(0)
 	}
 	clients, err := cert.ParseAuthorities(inPEM("CERTIFICATE", ca))
 	if err != nil {

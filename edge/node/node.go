@@ -82,7 +82,7 @@ type Node struct {
 	revision int // files taken since the process began; the fleet's number is in o.Fleet
 	refused  string
 	later    []string // settings changed in the file that need a new start
-	pairs    cert.Pairs
+	certs    certificates
 	origins  map[string]*origin
 }
 
@@ -118,7 +118,8 @@ func New(o Options) (_ *Node, err error) {
 	if n.origins, err = n.makeOrigins(o.Network, nil); err != nil {
 		return nil, err
 	}
-	table, err := n.table(o.Network)
+	table, certs, news, err := n.table(o.Network)
+	n.refuseCerts(news)
 	if err != nil {
 		return nil, err
 	}
@@ -135,7 +136,7 @@ func New(o Options) (_ *Node, err error) {
 		watchLog(n.metrics, o.AccessLog)
 	}
 	o.Fleet.Watch(n.metrics)
-	n.expiries()
+	n.useCerts(certs, news)
 	return n, n.operate(pop)
 }
 
@@ -204,9 +205,10 @@ const warmTime = 3 * time.Second
 // as before until no client can be sent here any more; then it sends its clients away.
 func (n *Node) Run(ctx context.Context) error {
 	served := n.serve()
-	meter, stopMeter := context.WithCancel(context.Background())
-	defer stopMeter()
-	go n.tally.meter(meter)
+	behind, stop := context.WithCancel(context.Background())
+	defer stop()
+	go n.tally.meter(behind)
+	go n.watchCerts(behind)
 	n.warm(ctx)
 	n.life.Advance(ops.Ready)
 	n.o.Log.Info("ready", "https", n.front.HTTPS(), "http", n.front.HTTP(), "quic", n.front.QUIC(), "inner", n.innerAddresses())

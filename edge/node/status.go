@@ -2,6 +2,7 @@ package node
 
 import (
 	"fmt"
+	"math"
 	"net/http"
 	"os"
 	"slices"
@@ -55,6 +56,14 @@ func (n *Node) Status() ops.Status {
 	if _, d := tiers(n.store); d != nil && d.Off() != nil {
 		s.Problems = append(s.Problems, "the disk tier is off until the next start: "+firstLine(d.Off().Error()))
 	}
+	refused := n.certs.pairs.Refused()
+	for i, r := range refused {
+		if i == refusalsShown {
+			s.Problems = append(s.Problems, fmt.Sprintf("%d more certificates were not taken", len(refused)-i))
+			break
+		}
+		s.Problems = append(s.Problems, "a certificate was not taken: "+strings.TrimPrefix(r.Error(), "cert: "))
+	}
 	slices.SortFunc(s.Origins, func(a, b ops.OriginStatus) int { return strings.Compare(a.Origin, b.Origin) })
 	now := n.o.Now()
 	n.eachName(func(name, issuer string, c *cert.Pair) {
@@ -65,6 +74,9 @@ func (n *Node) Status() ops.Status {
 	n.o.Fleet.Show(&all)
 	return all
 }
+
+// refusalsShown is how many certificates that were not taken a status tells of.
+const refusalsShown = 5
 
 func firstLine(s string) string {
 	line, _, _ := strings.Cut(s, "\n")
@@ -87,12 +99,26 @@ func (n *Node) eachName(f func(name, issuer string, c *cert.Pair)) {
 	}
 }
 
+// expiriesShown is how many names have a metric of their own. Of more, the one that ends first stands for all: a page of a hundred thousand
+// lines is read by nobody in time.
+const expiriesShown = 1000
+
 // expiries sets the metric of certificates. n.mu is held, or nothing runs yet.
 func (n *Node) expiries() {
-	n.count.expiry.Reset()
+	ends, first := make(map[string]float64), math.Inf(1)
 	n.eachName(func(name, _ string, c *cert.Pair) {
-		n.count.expiry.WithLabelValues(name).Set(float64(c.NotAfter().Unix()))
+		end := float64(c.NotAfter().Unix())
+		if first = min(first, end); len(ends) <= expiriesShown {
+			ends[name] = end
+		}
 	})
+	if len(ends) > expiriesShown {
+		ends = map[string]float64{"": first}
+	}
+	n.count.expiry.Reset()
+	for name, end := range ends {
+		n.count.expiry.WithLabelValues(name).Set(end)
+	}
 }
 
 func (n *Node) statusCall(*http.Request) (string, any, error) { return "status", n.Status(), nil }
