@@ -57,6 +57,12 @@ type Certificate struct {
 
 	// Key is a PEM file with the private key, as an absolute path.
 	Key string `yaml:"key" jsonschema:"required" check:"path"`
+
+	// RSACert is a PEM file with a second chain, for clients that verify RSA alone; the first one's key is ECDSA or Ed25519 then. Optional.
+	RSACert string `yaml:"rsa_cert" check:"path"`
+
+	// RSAKey is a PEM file with its private key. Together with `rsa_cert`.
+	RSAKey string `yaml:"rsa_key" check:"path"`
 }
 
 // The sources of certificates.

@@ -5,9 +5,9 @@
 // ticket keys roll. Pairs on disk are read by [Load], and parsed by the first handshake that needs them: there may be a hundred
 // thousand names, of which few are asked for.
 //
-// Files of pairs are looked at again and again ([Pairs.Look]): their times, sizes and inodes. A look costs some microseconds a pair, misses nothing when it
-// comes late, and sees files on network file systems and behind symbolic links that are swapped (as Kubernetes and certbot do), of all of which
-// inotify tells nothing; it would also want a watch for each folder on the way, from a number that the machine bounds.
+// Files of pairs are looked at again and again ([Pairs.Look]): their times, sizes and inodes. A look costs some microseconds a pair,
+// misses nothing when it comes late, and sees files on network file systems and behind symbolic links that are swapped (as Kubernetes
+// and certbot do). Of those inotify tells nothing, or wants a watch for each folder on the way, from a number that the machine bounds.
 package cert
 
 import (

@@ -26,16 +26,51 @@ type Pair struct {
 	key     []byte                  // PKCS #1, PKCS #8 or SEC 1
 	begin   time.Time
 	end     time.Time
+	isRSA   bool
+	rsa     *Pair // for clients that cannot verify this one's signatures; nil: there is none
 
 	ready atomic.Pointer[tls.Certificate]
 }
 
-// NotAfter is when its certificate ends.
+// NotAfter is when its certificate ends, or its second one's for RSA if that ends first.
 func (p *Pair) NotAfter() time.Time { return p.end }
 
 // same reports whether q has the same bytes.
 func (p *Pair) same(q *Pair) bool {
-	return bytes.Equal(p.leaf, q.leaf) && bytes.Equal(p.key, q.key) && slices.Equal(p.issuers, q.issuers)
+	return bytes.Equal(p.leaf, q.leaf) && bytes.Equal(p.key, q.key) && slices.Equal(p.issuers, q.issuers) &&
+		(p.rsa == nil) == (q.rsa == nil) && (p.rsa == nil || p.rsa.same(q.rsa))
+}
+
+// add gives p a second pair for clients that know RSA alone. Nobody uses p yet.
+func (p *Pair) add(rsa *Pair) error {
+	switch {
+	case p.isRSA:
+		return unfit{WrongKind, errors.New("the first one's key is RSA already")}
+	case !rsa.isRSA:
+		return unfit{WrongKind, errors.New("its key is not RSA")}
+	}
+	p.rsa = rsa
+	if rsa.begin.After(p.begin) {
+		p.begin = rsa.begin
+	}
+	if rsa.end.Before(p.end) {
+		p.end = rsa.end
+	}
+	return nil
+}
+
+// choose returns what a client can verify: the second pair where it cannot the first, which costs us less.
+func (p *Pair) choose(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+	c, err := p.certificate()
+	if err != nil || p.rsa == nil {
+		return c, err
+	}
+	asked := *hello
+	asked.ServerName = "" // the name is right, and to look would be to parse the certificate in each handshake
+	if asked.SupportsCertificate(c) == nil {
+		return c, nil
+	}
+	return p.rsa.certificate()
 }
 
 // certificate returns the pair as crypto/tls takes it. Its Leaf is not set, for servers do without. Where several handshakes come first at
@@ -97,6 +132,7 @@ func parsePair(chain, key []byte, names ...string) (*Pair, error) {
 			return nil, unfit{WrongName, plainly(err)}
 		}
 	}
+	_, p.isRSA = private.(*rsa.PrivateKey)
 	return p, nil
 }
 

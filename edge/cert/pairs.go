@@ -47,11 +47,11 @@ func (p *Pairs) Refused() (all []*Refusal) {
 // that is whole, belongs together, and is good for all the names.
 func Load(sources []Source, old *Pairs, now time.Time) (*Pairs, News) {
 	p := &Pairs{held: make([]held, len(sources))}
-	before := make(map[[2]string]*held)
+	before := make(map[[4]string]*held)
 	if old != nil {
 		for i := range old.held {
 			h := &old.held[i]
-			before[[2]string{h.source.Cert, h.source.Key}] = h
+			before[h.source.files()] = h
 		}
 	}
 	taken, refused := make([]bool, len(sources)), make([]*Refusal, len(sources))
@@ -65,10 +65,10 @@ func Load(sources []Source, old *Pairs, now time.Time) (*Pairs, News) {
 					return
 				}
 				h := &p.held[i]
-				h.source = sources[i]
-				if b := before[[2]string{h.source.Cert, h.source.Key}]; b != nil && slices.Equal(b.source.Names, h.source.Names) {
+				if b := before[sources[i].files()]; b != nil && slices.Equal(b.source.Names, sources[i].Names) {
 					*h = *b
 				}
+				h.source = sources[i]
 				taken[i], refused[i] = h.load(now)
 			}
 		})

@@ -1,9 +1,12 @@
 package cert_test
 
 import (
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/rsa"
+	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
@@ -269,5 +272,134 @@ func TestLoad(t *testing.T) {
 	fourth, news := cert.Load([]cert.Source{changed}, third, time.Now())
 	if p, r := fourth.At(0); p != nil || r == nil || r.Reason != cert.WrongName || r.Kept {
 		t.Errorf("%+v", news)
+	}
+}
+
+// rsaPair makes a pair with an RSA key for names, as PEM.
+func rsaPair(t testing.TB, names ...string) (chain, key []byte) {
+	t.Helper()
+	private, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf := &x509.Certificate{SerialNumber: big.NewInt(3), DNSNames: names, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(30 * time.Minute)}
+	der, err := x509.CreateCertificate(rand.Reader, leaf, leaf, private.Public(), private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
+		pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(private)})
+}
+
+// TestRSA has a second pair beside the first: each client gets what it can verify, by TLS 1.2 and 1.3.
+func TestRSA(t *testing.T) {
+	dir := t.TempDir()
+	chain, key := pair(t, "a.test")
+	if err := cert.Save(dir, "a.test", chain, key); err != nil {
+		t.Fatal(err)
+	}
+	source := cert.Folder(dir, "a.test")
+	pairs, news := cert.Load([]cert.Source{source}, nil, time.Now())
+	alone, _ := pairs.At(0)
+	if alone == nil {
+		t.Fatal(news.Refused)
+	}
+	both := func(chain, key []byte) (*cert.Pair, *cert.Refusal, cert.News) {
+		t.Helper()
+		for path, data := range map[string][]byte{source.RSACert: chain, source.RSAKey: key} {
+			if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				t.Fatal(err)
+			}
+			if data == nil {
+				continue
+			}
+			if err := os.WriteFile(path, data, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		pairs, _ = pairs.Look(time.Now())
+		pairs, news = pairs.Look(time.Now())
+		p, refused := pairs.At(0)
+		return p, refused, news
+	}
+	rsaChain, rsaKey := rsaPair(t, "a.test")
+	_, otherKey := rsaPair(t, "a.test")
+	another, anotherKey := rsaPair(t, "b.test")
+	for what, tt := range map[string]struct {
+		chain, key []byte
+		reason     cert.Reason
+	}{
+		"no key":         {rsaChain, nil, cert.Unreadable},
+		"no chain":       {nil, rsaKey, cert.Unreadable},
+		"another's key":  {rsaChain, otherKey, cert.Mismatch},
+		"another's name": {another, anotherKey, cert.WrongName},
+		"no RSA":         {chain, key, cert.WrongKind},
+	} {
+		if p, refused, _ := both(tt.chain, tt.key); p != alone || refused == nil || refused.Reason != tt.reason || !strings.Contains(refused.Error(), "for RSA: ") {
+			t.Errorf("%s: %v", what, refused)
+		}
+	}
+	two, refused, news := both(rsaChain, rsaKey)
+	if two == alone || refused != nil || len(news.Taken) != 1 {
+		t.Fatalf("%v", refused)
+	}
+	if got := time.Until(two.NotAfter()); got > 30*time.Minute {
+		t.Errorf("it ends in %v, and its RSA certificate before", got)
+	}
+
+	table, err := cert.NewTable(alpn,
+		cert.Entry{Names: []string{"a.test"}, Certificate: two, MinVersion: tls.VersionTLS12}, cert.Entry{Names: []string{"alone.test"}, Certificate: alone, MinVersion: tls.VersionTLS12})
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := cert.NewNames(table, nil)
+	const ecdsaSuite, rsaSuite = tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256
+	for what, tt := range map[string]struct {
+		name   string
+		suites []uint16
+		most   uint16
+		want   x509.PublicKeyAlgorithm // 0: none
+	}{
+		"TLS 1.3":                          {"a.test", nil, tls.VersionTLS13, x509.ECDSA},
+		"TLS 1.2":                          {"a.test", []uint16{ecdsaSuite, rsaSuite}, tls.VersionTLS12, x509.ECDSA},
+		"TLS 1.2, RSA first":               {"a.test", []uint16{rsaSuite, ecdsaSuite}, tls.VersionTLS12, x509.ECDSA},
+		"TLS 1.2, RSA alone":               {"a.test", []uint16{rsaSuite}, tls.VersionTLS12, x509.RSA},
+		"TLS 1.2, RSA alone, no such pair": {"alone.test", []uint16{rsaSuite}, tls.VersionTLS12, 0},
+	} {
+		state, err := handshake(names, &tls.Config{ServerName: tt.name, InsecureSkipVerify: true, MaxVersion: tt.most, CipherSuites: tt.suites})
+		var got x509.PublicKeyAlgorithm
+		if err == nil {
+			got = state.PeerCertificates[0].PublicKeyAlgorithm
+		}
+		if got != tt.want {
+			t.Errorf("%s: %v, want %v: %v", what, got, tt.want, err)
+		}
+	}
+	// crypto/tls's clients verify both in TLS 1.3; ask as one would that does not.
+	hello := &tls.ClientHelloInfo{
+		ServerName: "a.test", SupportedVersions: []uint16{tls.VersionTLS13}, SignatureSchemes: []tls.SignatureScheme{tls.PSSWithSHA256},
+	}
+	conf, err := names.Config(hello, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c, err := conf.GetCertificate(hello); err != nil || c.PrivateKey.(crypto.Signer).Public().(*rsa.PublicKey) == nil {
+		t.Errorf("TLS 1.3, RSA alone: %v", err)
+	}
+
+	if p, refused, news := both(nil, nil); refused != nil || len(news.Taken) != 1 || p == two || p.NotAfter().Equal(two.NotAfter()) {
+		t.Errorf("the second pair is gone: %v", refused)
+	}
+	only := cert.Source{Names: []string{"a.test"}, Cert: source.Cert, Key: source.Key, RSACert: source.RSACert, RSAKey: source.RSAKey}
+	if _, news := cert.Load([]cert.Source{only}, nil, time.Now()); len(news.Refused) != 1 || news.Refused[0].Reason != cert.Unreadable {
+		t.Errorf("files that a site names are not there: %+v", news)
+	}
+	for file, data := range map[string][]byte{source.Cert: rsaChain, source.Key: rsaKey, source.RSACert: rsaChain, source.RSAKey: rsaKey} {
+		if err := os.WriteFile(file, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, news := cert.Load([]cert.Source{only}, nil, time.Now()); len(news.Refused) != 1 || news.Refused[0].Reason != cert.WrongKind {
+		t.Errorf("RSA beside RSA: %+v", news)
 	}
 }

@@ -59,7 +59,7 @@ func (t *Table) config(p policy, alpn []string) *tls.Config {
 		NextProtos:   alpn,
 		GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 			if n := t.find(hello.ServerName); n != nil {
-				return n.entry.Certificate.certificate()
+				return n.entry.Certificate.choose(hello)
 			}
 			return nil, fmt.Errorf("cert: no certificate for %q", hello.ServerName)
 		},

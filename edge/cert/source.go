@@ -1,9 +1,12 @@
 package cert
 
 import (
+	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -15,28 +18,59 @@ type Source struct {
 	Names []string // host names and one-label wildcards
 	Cert  string   // file with the chain in PEM, leaf first
 	Key   string   // file with its private key in PEM
+	// RSACert and RSAKey are a second pair with an RSA key, for clients that cannot verify the first one's. "": there is none.
+	RSACert, RSAKey string
+
+	spare bool // the second pair need not be there
 }
 
-// Folder is the source of a name in a state folder: DIR/NAME/cert.pem and key.pem (see [FolderName]). [Save] writes there.
+// Folder is the source of a name in a state folder: DIR/NAME/cert.pem and key.pem (see [FolderName]), which [Save] writes; and where they
+// are there, rsa-cert.pem and rsa-key.pem.
 func Folder(dir, name string) Source {
 	dir = filepath.Join(dir, FolderName(name))
-	return Source{Names: []string{name}, Cert: filepath.Join(dir, "cert.pem"), Key: filepath.Join(dir, "key.pem")}
+	return Source{
+		Names: []string{name}, Cert: filepath.Join(dir, "cert.pem"), Key: filepath.Join(dir, "key.pem"),
+		RSACert: filepath.Join(dir, "rsa-cert.pem"), RSAKey: filepath.Join(dir, "rsa-key.pem"), spare: true,
+	}
 }
+
+// files are its paths, "" where it has none.
+func (s *Source) files() [4]string { return [...]string{s.Cert, s.Key, s.RSACert, s.RSAKey} }
 
 // maxPEM bounds a file that is read: a long chain has some 20 KB.
 const maxPEM = 1 << 20
 
-// read reads the pair and checks it.
+// read reads the pair and checks it, and the second one.
 func (s *Source) read() (*Pair, error) {
-	chain, err := readPEM(s.Cert)
+	pair, err := readPair(s.Cert, s.Key, s.Names)
+	if err != nil || s.RSACert == "" || s.spare && absent(s.RSACert) && absent(s.RSAKey) {
+		return pair, err
+	}
+	rsa, err := readPair(s.RSACert, s.RSAKey, s.Names)
+	if err == nil {
+		err = pair.add(rsa)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("the second one, for RSA: %w", err)
+	}
+	return pair, nil
+}
+
+func absent(path string) bool {
+	_, err := os.Stat(path)
+	return errors.Is(err, fs.ErrNotExist)
+}
+
+func readPair(certFile, keyFile string, names []string) (*Pair, error) {
+	chain, err := readPEM(certFile)
 	if err != nil {
 		return nil, err
 	}
-	key, err := readPEM(s.Key)
+	key, err := readPEM(keyFile)
 	if err != nil {
 		return nil, err
 	}
-	return parsePair(chain, key, s.Names...)
+	return parsePair(chain, key, names...)
 }
 
 // readPEM reads a file whole. A pipe would have it wait.
@@ -63,29 +97,33 @@ func readPEM(path string) ([]byte, error) {
 	return data, nil
 }
 
-// A stamp tells one version of a source's files from the next. Zero stands for files that are not there.
-type stamp [2]version
-
-type version struct {
-	size              int64
-	modified, changed int64 // nanoseconds since 1970; the latter is the inode's own time, which nobody can set back
-	inode             uint64
+// A stamp tells one version of a source's files from the next.
+type stamp struct {
+	sum     [sha256.Size]byte // of each file's size, times and inode; zeros for one that is not there
+	changed int64             // the last of them, in nanoseconds since 1970
 }
 
 // stamp looks at the files, through symbolic links.
 func (s *Source) stamp() (at stamp) {
-	for i, path := range [...]string{s.Cert, s.Key} {
-		info, err := os.Stat(path)
-		if err != nil {
-			continue
+	seen := make([]byte, 0, 128)
+	for _, path := range s.files() {
+		var size, modified, changed int64
+		var inode uint64
+		if path != "" {
+			if info, err := os.Stat(path); err == nil {
+				size, modified = info.Size(), info.ModTime().UnixNano()
+				changed = modified
+				if st, ok := info.Sys().(*syscall.Stat_t); ok {
+					changed, inode = st.Ctim.Nano(), st.Ino // the inode's own time, which nobody can set back
+				}
+			}
 		}
-		modified := info.ModTime().UnixNano()
-		v := version{size: info.Size(), modified: modified, changed: modified}
-		if st, ok := info.Sys().(*syscall.Stat_t); ok {
-			v.changed, v.inode = st.Ctim.Nano(), st.Ino
+		for _, v := range [...]uint64{uint64(size), uint64(modified), uint64(changed), inode} {
+			seen = binary.NativeEndian.AppendUint64(seen, v)
 		}
-		at[i] = v
+		at.changed = max(at.changed, changed)
 	}
+	at.sum = sha256.Sum256(seen)
 	return at
 }
 
@@ -93,10 +131,7 @@ func (s *Source) stamp() (at stamp) {
 const settled = 3 * time.Second
 
 // settled reports whether whatever is written to the files from now on changes their stamp.
-func (at stamp) settled() bool {
-	latest := time.Now().Add(-settled).UnixNano()
-	return at[0].changed < latest && at[1].changed < latest
-}
+func (at stamp) settled() bool { return at.changed < time.Now().Add(-settled).UnixNano() }
 
 // A Reason is why a pair was not taken.
 type Reason string
@@ -108,10 +143,11 @@ const (
 	Mismatch   Reason = "mismatch"   // the key is not the certificate's
 	WrongName  Reason = "name"       // the certificate is not good for a name that it is to serve
 	WrongTime  Reason = "time"       // it has ended or not begun, and the one in use is better
+	WrongKind  Reason = "kind"       // of two pairs, not just the second one's key is RSA
 )
 
 // Reasons are all of them.
-var Reasons = []Reason{Unreadable, Damaged, Mismatch, WrongName, WrongTime}
+var Reasons = []Reason{Unreadable, Damaged, Mismatch, WrongName, WrongTime, WrongKind}
 
 // unfit is the error of what makes no pair.
 type unfit struct {

@@ -22,7 +22,7 @@ type certificates struct {
 func (n *Node) sources(network *deploy.Network) (list []cert.Source) {
 	for _, s := range network.SitesOf(network.PoP(n.o.Name)) {
 		if file := s.TLS.Certificate; file.Cert != "" {
-			list = append(list, cert.Source{Names: s.Hosts, Cert: file.Cert, Key: file.Key})
+			list = append(list, cert.Source{Names: s.Hosts, Cert: file.Cert, Key: file.Key, RSACert: file.RSACert, RSAKey: file.RSAKey})
 			continue
 		}
 		for _, host := range s.Hosts {
@@ -107,6 +107,8 @@ const (
 	lookEvery = 5 * time.Second
 	// lookShare is the part of its time that a node may look: where there are so many files that a look takes long, it looks less often.
 	lookShare = 100
+	// lookAtLeast ends that: a look also takes long when a file system has hung, which says nothing of the next one.
+	lookAtLeast = 5 * time.Minute
 )
 
 // watchCerts looks after the files of certificates until ctx ends.
@@ -121,7 +123,7 @@ func (n *Node) watchCerts(ctx context.Context) {
 		}
 		began := time.Now()
 		n.lookAtCerts()
-		timer.Reset(max(lookEvery, lookShare*time.Since(began)))
+		timer.Reset(min(max(lookEvery, lookShare*time.Since(began)), lookAtLeast))
 	}
 }
 
