@@ -25,9 +25,12 @@ type Seed [32]byte
 // no key reveals an earlier one. Epochs are counted from 1970, so nodes with the same seed and a
 // right clock have the same keys. It is safe for concurrent use.
 type Tickets struct {
-	length time.Duration
-	now    func() time.Time
-	guard  *replayGuard
+	length  time.Duration
+	now     func() time.Time
+	began   time.Time // as the clock had it
+	life    life
+	guard   *replayGuard
+	refused [earlyRefusals]atomic.Uint64 // early data, by why
 
 	// Written with mu held, read without: a handshake looks at them.
 	epoch atomic.Int64  // of chain[0]
@@ -46,10 +49,11 @@ func NewTickets(length time.Duration, now func() time.Time) *Tickets {
 	if now == nil {
 		now = time.Now
 	}
-	t := &Tickets{length: length, now: now, guard: newReplayGuard()}
+	t := &Tickets{length: length, now: now, began: now(), guard: newReplayGuard()}
 	var s Seed
 	rand.Read(s[:]) // never fails, it ends the program instead
-	t.epoch.Store(t.at(now()))
+	rand.Read(t.life[:])
+	t.epoch.Store(t.at(t.began))
 	t.chain = []Seed{s}
 	return t
 }
@@ -61,9 +65,7 @@ const maxSteps = 1 << 15
 
 // Reseed makes s the secret of the epoch which contains since, and all later keys come
 // from it. Tickets issued before stay good for their time. It fails when since lies in the future, or too far back.
-//
-// Which tickets were used is not kept over a restart. Who gives a node its old seed back must not take early
-// data before the tickets of its former life have ended (RFC 8446 section 8.2).
+// Of the tickets that resume, those which this process has issued itself bring early data; see [EarlyRefusal].
 func (t *Tickets) Reseed(s Seed, since time.Time) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -185,7 +185,28 @@ func openAt(t *testing.T, now func() time.Time, h http.HandlerFunc, change func(
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{counts: newCounts(t), roots: roots, now: now, names: cert.NewNames(table, cert.NewTickets(time.Hour, now))}
+	return start(t, &world{roots: roots, now: now, names: cert.NewNames(table, cert.NewTickets(time.Hour, now))}, h, change)
+}
+
+// again starts another front with the certificates of w, as another process or another node would be.
+func (w *world) again(t *testing.T, tickets *cert.Tickets, h http.HandlerFunc, change func(*listen.Config)) *world {
+	t.Helper()
+	var entries []cert.Entry
+	for _, name := range []string{siteName, otherName, "client.example.org"} {
+		e, _ := w.names.Table().Lookup(name)
+		entries = append(entries, *e)
+	}
+	table, err := cert.NewTable(listen.ALPN, entries...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return start(t, &world{roots: w.roots, now: w.now, names: cert.NewNames(table, tickets)}, h, change)
+}
+
+// start gives a world its front, and returns it.
+func start(t *testing.T, w *world, h http.HandlerFunc, change func(*listen.Config)) *world {
+	t.Helper()
+	w.counts = newCounts(t)
 	cfg := listen.Config{
 		HTTPS: []netip.AddrPort{any0}, QUIC: []netip.AddrPort{any0}, HTTP: []netip.AddrPort{any0},
 		Handler: h, Plain: h, TLS: w.names.Config, Hooks: w.hooks(), Promise: 50 * time.Millisecond,
@@ -193,6 +214,7 @@ func openAt(t *testing.T, now func() time.Time, h http.HandlerFunc, change func(
 	if change != nil {
 		change(&cfg)
 	}
+	var err error
 	w.Front, err = listen.Listen(cfg)
 	if err != nil {
 		t.Fatal(err)

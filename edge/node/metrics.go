@@ -175,9 +175,12 @@ func watchEncoding(r prometheus.Registerer, p *proxy.Proxy) {
 
 // watchTickets registers what session tickets count by themselves.
 func watchTickets(r prometheus.Registerer, t *cert.Tickets) {
-	r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
-		Name: "hither_edge_early_refused_total", Help: "Session tickets whose 0-RTT data was not taken because they had been used before.",
-	}, func() float64 { return float64(t.EarlyRefused()) }))
+	for _, why := range cert.EarlyRefusals() {
+		r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "hither_edge_early_refused_total", Help: "Session tickets whose 0-RTT data was not taken because they had been used before, or may have been.",
+			ConstLabels: prometheus.Labels{"reason": why.String()},
+		}, func() float64 { return float64(t.EarlyRefused(why)) }))
+	}
 }
 
 // watchLog registers what the access log counts.
