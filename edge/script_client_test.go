@@ -31,8 +31,9 @@ type client struct {
 	sessions *sessions
 	udp      []*quic.Transport
 	journal  *journal
-	bell     *bell  // rings when something was logged
-	relay    *relay // between the next QUIC connection and the edge; nil = none
+	bell     *bell    // rings when something was logged
+	relay    *relay   // between the next QUIC connection and the edge; nil = none
+	flown    [][]byte // the datagrams of the last early request's first flight, once its connection is closed
 }
 
 // A closer is a round tripper whose connections can be closed.
@@ -182,7 +183,7 @@ func (c *client) reconnect() {
 	c.udp = nil
 	if c.relay != nil {
 		c.relay.close()
-		c.relay = nil
+		c.flown, c.relay = c.relay.flown, nil
 	}
 }
 

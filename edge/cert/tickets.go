@@ -11,8 +11,8 @@ import (
 )
 
 // EpochLength is how long one ticket key is used by default. With three epochs accepted
-// a ticket resumes for 8 to 12 hours, which spans the visits of a day. That is also how far back 0-RTT data can be
-// read by whoever takes a node's memory; a day of it, the time between two seeds, would be the other end.
+// a ticket resumes for 8 to 12 hours, which spans the visits of a day. That is also how far back 0-RTT data, and sessions of TLS 1.2, can be
+// read by whoever takes a node's memory or its disk; a day of it, the time between two seeds, would be the other end.
 const EpochLength = 4 * time.Hour
 
 // accepted is the number of epochs whose tickets are taken: the current one and two before it.

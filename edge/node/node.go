@@ -65,6 +65,7 @@ type Node struct {
 	orders  orderLog
 	cache   *cache.Cache
 	proxy   *proxy.Proxy
+	tickets *cert.Tickets
 	names   *cert.Names
 	front   *listen.Front
 	inner   *listen.Front // for other PoPs; nil where the PoP is no shield
@@ -123,14 +124,14 @@ func New(o Options) (_ *Node, err error) {
 	if err != nil {
 		return nil, err
 	}
-	tickets := cert.NewTickets(0, o.Now)
-	n.names = cert.NewNames(table, tickets)
+	n.tickets = n.newTickets()
+	n.names = cert.NewNames(table, n.tickets)
 	if err := n.listen(pop); err != nil {
 		return nil, err
 	}
 	watchCache(n.metrics, n.cache, n.store)
 	watchEncoding(n.metrics, n.proxy)
-	watchTickets(n.metrics, tickets)
+	watchTickets(n.metrics, n.tickets)
 	n.metrics.MustRegister(originCollector{n})
 	if o.AccessLog != nil {
 		watchLog(n.metrics, o.AccessLog)
@@ -205,10 +206,13 @@ const warmTime = 3 * time.Second
 // as before until no client can be sent here any more; then it sends its clients away.
 func (n *Node) Run(ctx context.Context) error {
 	served := n.serve()
-	behind, stop := context.WithCancel(context.Background())
+	beside, stop := context.WithCancel(context.Background())
+	var besides sync.WaitGroup
+	besides.Go(func() { n.tally.meter(beside) })
+	besides.Go(func() { n.keepTickets(beside) })
+	besides.Go(func() { n.watchCerts(beside) })
+	defer besides.Wait()
 	defer stop()
-	go n.tally.meter(behind)
-	go n.watchCerts(behind)
 	n.warm(ctx)
 	n.life.Advance(ops.Ready)
 	n.o.Log.Info("ready", "https", n.front.HTTPS(), "http", n.front.HTTP(), "quic", n.front.QUIC(), "inner", n.innerAddresses())
