@@ -154,7 +154,7 @@ func (n *Node) listen(pop *deploy.PoP) error {
 	front, err := listen.Listen(listen.Config{
 		HTTPS: https, QUIC: https, HTTP: addresses(pop, n.edge.Listen.HTTP),
 		Handler: n.tally.around(n.proxy), Plain: n.tally.around(redirect{n.proxy}), TLS: n.names.Config,
-		ProxyProtocol: n.edge.Listen.ProxyProtocol, Limits: limits(n.edge.Limits), Logger: n.o.Log, Hooks: hooks,
+		Secret: n.o.Identity.Own("quic"), ProxyProtocol: n.edge.Listen.ProxyProtocol, Limits: limits(n.edge.Limits), Logger: n.o.Log, Hooks: hooks,
 	})
 	n.front = front
 	if err != nil {
