@@ -8,8 +8,12 @@ import (
 	"time"
 )
 
-// keptMagic begins a kept chain. Then come the length of an epoch in nanoseconds, the epoch of the newest secret, and the secrets, newest first.
-const keptMagic = "hither tickets 1\n"
+// keptMagic begins a kept chain. Then come the length of an epoch in nanoseconds and the epoch of the newest secret, in 8 bytes each, whether the chain
+// is shared (1) or not (0), and the secrets, newest first.
+const (
+	keptMagic = "hither tickets 1\n"
+	keptHead  = 8 + 8 + 1
+)
 
 // Keep returns the chain for [Tickets.Restore], and its turn, which is another one whenever the chain has changed. These are secrets, from which
 // all tickets can be read that resume now or will be issued on: whoever stores them seals them.
@@ -17,10 +21,15 @@ func (t *Tickets) Keep() (chain []byte, turn uint64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.advance()
-	chain = make([]byte, 0, len(keptMagic)+16+accepted*len(Seed{})) // at once, so that no copy stays behind
+	chain = make([]byte, 0, len(keptMagic)+keptHead+accepted*len(Seed{})) // at once, so that no copy stays behind
 	chain = append(chain, keptMagic...)
 	chain = binary.BigEndian.AppendUint64(chain, uint64(t.length))
 	chain = binary.BigEndian.AppendUint64(chain, uint64(t.epoch.Load()))
+	shared := byte(0)
+	if t.shared {
+		shared = 1
+	}
+	chain = append(chain, shared)
 	for _, s := range t.chain {
 		chain = append(chain, s[:]...)
 	}
@@ -32,11 +41,11 @@ func (t *Tickets) Keep() (chain []byte, turn uint64) {
 // changed. Call it before the first ticket is issued.
 func (t *Tickets) Restore(chain []byte) error {
 	seeds, ok := bytes.CutPrefix(chain, []byte(keptMagic))
-	if n := len(seeds) - 16; !ok || n <= 0 || n%len(Seed{}) != 0 || n > accepted*len(Seed{}) {
+	if n := len(seeds) - keptHead; !ok || n <= 0 || n%len(Seed{}) != 0 || n > accepted*len(Seed{}) || seeds[keptHead-1] > 1 {
 		return errors.New("cert: these are no ticket secrets")
 	}
 	length, epoch := int64(binary.BigEndian.Uint64(seeds)), int64(binary.BigEndian.Uint64(seeds[8:]))
-	seeds = seeds[16:]
+	shared, seeds := seeds[keptHead-1] == 1, seeds[keptHead:]
 	if length != int64(t.length) {
 		return fmt.Errorf("cert: ticket secrets with epochs of %s, not %s", time.Duration(length), t.length)
 	}
@@ -54,9 +63,8 @@ func (t *Tickets) Restore(chain []byte) error {
 	for ; len(seeds) > 0; seeds = seeds[len(Seed{}):] {
 		t.chain = append(t.chain, Seed(seeds))
 	}
-	for range steps {
-		t.push(next(t.chain[0]))
-	}
+	t.shared = shared
+	t.follow(epoch, epoch+steps)
 	t.turn.Add(1)
 	return nil
 }

@@ -13,6 +13,9 @@ func TestKeep(t *testing.T) {
 	for away := range 5 { // epochs without a process
 		c := newClock()
 		old := NewTickets(time.Hour, c.now)
+		if err := old.Reseed(Seed{1}, c.now()); err != nil {
+			t.Fatal(err)
+		}
 		c.advance(2 * time.Hour)
 		chain, turn := old.Keep()
 		if again, same := old.Keep(); same != turn || !bytes.Equal(chain, again) {
@@ -46,13 +49,15 @@ func TestRestoreRefuses(t *testing.T) {
 	future, _ := NewTickets(time.Hour, ahead.now).Keep()
 	longer, _ := NewTickets(2*time.Hour, c.now).Keep()
 	past := append([]byte(keptMagic), chain[len(keptMagic):len(keptMagic)+8]...)
-	past = append(past, make([]byte, 8+len(Seed{}))...)
+	past = append(past, make([]byte, 8+1+len(Seed{}))...)
 	negative := slices.Clone(chain)
 	negative[len(keptMagic)+8] = 0xff
+	neither := slices.Clone(chain)
+	neither[len(keptMagic)+keptHead-1] = 2
 	for name, data := range map[string][]byte{
 		"nothing": nil, "text": []byte("-----BEGIN"), "no secret": chain[:len(chain)-len(Seed{})], "half a secret": chain[:len(chain)-1],
 		"four secrets": append(slices.Clone(chain), make([]byte, 3*len(Seed{}))...), "another form": []byte(strings.Replace(string(chain), "1", "2", 1)),
-		"the future": future, "longer epochs": longer, "1970": past, "before 1970": negative,
+		"the future": future, "longer epochs": longer, "1970": past, "before 1970": negative, "shared by two": neither,
 	} {
 		k := NewTickets(time.Hour, c.now)
 		before, turn := k.Keep()

@@ -23,8 +23,8 @@ const (
 	maxTickets  = 4 << 10
 )
 
-// ticketsEvery is how often it is looked whether there are other secrets to be kept. Of what is not kept yet nothing is lost in a crash, for later
-// secrets follow from earlier ones; the earlier ones stay on disk for as long.
+// ticketsEvery is how often it is looked whether there are other secrets to be kept. So long an ended one stays on disk. In a crash nothing is lost,
+// for later secrets follow from earlier ones, but for the tickets of that time once a day, when there is a fresh one.
 const ticketsEvery = time.Minute
 
 // newTickets goes on with the ticket keys of an earlier process, or begins with new ones where there are none which can be used.

@@ -68,7 +68,7 @@ func TestTicketsKept(t *testing.T) {
 	third := aboutTickets(state, f.edge, &log, &now)
 	third.keepTicketsNow(new(ticketsKept))
 	onDisk, err := third.loadTickets()
-	if err != nil || !bytes.Equal(onDisk, chainOf(first)) || bytes.Contains(onDisk, oldest[len(oldest)-32:]) {
+	if err != nil || !bytes.Equal(onDisk, chainOf(third)) || bytes.Contains(onDisk, oldest[len(oldest)-32:]) {
 		t.Errorf("a day later: %v", err)
 	}
 	if log.String() != "" {
