@@ -71,12 +71,11 @@ conformance: bin/hither bin/bench ## the public cache suite (SUITE=DIR is a chec
 	@[ -n "$(SUITE)" ] || { echo 'make conformance: say where the suite is: SUITE=DIR, a checkout of https://github.com/http-tests/cache-tests with node_modules/undici'; exit 2; }
 	bin/bench conformance --suite "$(SUITE)" $(if $(UPDATE),--update)
 
-soak: bin/hither ## what takes minutes, by hand: a million objects in memory and on disk, hundreds of kills, thousands of draws, two hundred nodes, a hundred thousand names, a fleet in chaos
+soak: bin/hither ## what takes minutes, by hand: a million objects in memory and on disk, hundreds of kills, thousands of draws, two hundred nodes, a fleet in chaos
 	HITHER_SOAK=1 $(GO) test -count 1 -timeout 30m -run "Soak|TestDamage" -v ./cache/store/disk
 	HITHER_SOAK=1 $(GO) test -count 1 -timeout 30m -run "^TestFleet|ManyHear" -v ./deploy/fleet/control
 	$(GO) test -count 1 -timeout 30m ./dns/steer ./origin/balance ./edge/compress ./deploy/ops -args -rapid.seed=0 -rapid.checks=2000
 	$(GO) test -count 1 -timeout 20m -v -run MemoryPerObject ./cache -args -objects 1000000
-	HITHER_SOAK=1 $(GO) test -count 1 -timeout 30m -v -run TestManyNames ./edge/cert
 	$(GO) test -c -tags e2e -o bin/e2e.test ./deploy/e2e
 	cd deploy/e2e && HITHER_SOAK=1 ../../bin/e2e.test -test.v -test.timeout 30m -test.run 'TestFleetChaos$$'
 

@@ -21,9 +21,6 @@ func (l *loader) checkSite(path string, s *Site, domains map[string]bool) {
 	if !l.names["pops"].unsure && !domains[s.Trust] && !l.bad[path+".trust"] {
 		l.wrong(path+".trust", "no PoP is of the trust domain %s, so nobody would serve site %s", quote(s.Trust), quote(s.Name))
 	}
-	if at := path + ".tls.certificate"; l.given(at+".rsa_cert") != l.given(at+".rsa_key") {
-		l.wrong(at, "has one of `rsa_cert` and `rsa_key`; a pair needs both")
-	}
 	l.checkSlice(path+".cache.slice", s.Cache.Slice)
 	if c := &s.Compress; c.Min > c.Max {
 		at := path + ".compress.min"

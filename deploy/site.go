@@ -52,17 +52,11 @@ type Certificate struct {
 	// Source is "local" or "acme"; "" when Cert and Key are set.
 	Source string `yaml:"-"`
 
-	// Cert is a PEM file with the chain, leaf first, as an absolute path. It must be good for all hosts of the site. Edges take it again when it changes.
+	// Cert is a PEM file with the chain, leaf first, as an absolute path.
 	Cert string `yaml:"cert" jsonschema:"required" check:"path"`
 
 	// Key is a PEM file with the private key, as an absolute path.
 	Key string `yaml:"key" jsonschema:"required" check:"path"`
-
-	// RSACert is a PEM file with a second chain, for clients that verify RSA alone; the first one's key is ECDSA or Ed25519 then. Optional.
-	RSACert string `yaml:"rsa_cert" check:"path"`
-
-	// RSAKey is a PEM file with its private key. Together with `rsa_cert`.
-	RSAKey string `yaml:"rsa_key" check:"path"`
 }
 
 // The sources of certificates.

@@ -31,9 +31,8 @@ type client struct {
 	sessions *sessions
 	udp      []*quic.Transport
 	journal  *journal
-	bell     *bell    // rings when something was logged
-	relay    *relay   // between the next QUIC connection and the edge; nil = none
-	flown    [][]byte // the datagrams of the last early request's first flight, once its connection is closed
+	bell     *bell  // rings when something was logged
+	relay    *relay // between the next QUIC connection and the edge; nil = none
 }
 
 // A closer is a round tripper whose connections can be closed.
@@ -183,7 +182,7 @@ func (c *client) reconnect() {
 	c.udp = nil
 	if c.relay != nil {
 		c.relay.close()
-		c.flown, c.relay = c.relay.flown, nil
+		c.relay = nil
 	}
 }
 

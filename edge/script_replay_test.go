@@ -9,11 +9,12 @@ import (
 // replay is what an attacker does who has captured a request in 0-RTT data: the connection that it
 // belonged to ends, and the very datagrams of its first flight come again from another socket.
 func (r *run) replay(*step) error {
-	r.client.reconnect()
-	if r.client.flown == nil {
+	rl := r.client.relay
+	if rl == nil {
 		return errors.New("no request went as early data: there is nothing to replay")
 	}
-	return replayFlight(r.client.flown, net.UDPAddrFromAddrPort(r.client.https))
+	r.client.reconnect()
+	return replayFlight(rl.flown, net.UDPAddrFromAddrPort(r.client.https))
 }
 
 // replayFlight sends a flight until the edge answers it as it answers a new client. An edge remembers

@@ -2,8 +2,7 @@ package edge_test
 
 // restart ends the edge as a drain does, and starts another process' worth of it over the same folder, on the same ports. Its counters begin anew.
 func (r *run) restart(*step) error {
-	old := r.client
-	old.reconnect()
+	r.client.reconnect()
 	if err := r.edge.end(); err != nil {
 		return err
 	}
@@ -12,8 +11,7 @@ func (r *run) restart(*step) error {
 		return err
 	}
 	*r.edge = *next
-	r.client = newClient(r.proto, r.edge, r.auth, r.journal)
-	r.client.sessions, r.client.flown = old.sessions, old.flown
+	r.client = newClient(r.proto, r.edge, r.auth, r.journal) // without tickets, whose keys were the other process's
 	clear(r.counters)
 	r.rejected, r.unsure = 0, true
 	return nil

@@ -122,14 +122,6 @@ func (id *Identity) Common(purpose string) []byte {
 	return h.Sum(nil)
 }
 
-// Own returns 32 bytes for a purpose, which nobody but this node can work out: they are made of its age key, so they are the same after a restart
-// and after a renewal.
-func (id *Identity) Own(purpose string) []byte {
-	h := hmac.New(sha256.New, []byte(id.Age.String()))
-	h.Write([]byte("hither\x00" + purpose))
-	return h.Sum(nil)
-}
-
 // read reads the certificate and its key, and checks that they belong together and to
 // the fleet.
 func (id *Identity) read() (*tls.Certificate, Peer, error) {

@@ -50,19 +50,6 @@ func TestCommon(t *testing.T) {
 	}
 }
 
-// What a node has for itself is of one node and one purpose, and outlives its certificate.
-func TestOwn(t *testing.T) {
-	a := authority(t, "demo", start)
-	fra := identity(t, a, RoleEdge, "fra", start, start)
-	own := fra.Own("x")
-	if again, err := LoadIdentity(fra.dir); err != nil || len(own) != 32 || !bytes.Equal(own, again.Own("x")) {
-		t.Errorf("loaded again it has something else than %x: %v", own, err)
-	}
-	if bytes.Equal(own, fra.Own("y")) || bytes.Equal(own, identity(t, a, RoleEdge, "iad", start, start).Own("x")) || bytes.Equal(own, fra.Common("x")) {
-		t.Error("another purpose or another node has the same")
-	}
-}
-
 // TestServerRefuses lists clients that a gateway must not take, with the reason that
 // its log gets.
 func TestServerRefuses(t *testing.T) {

@@ -2,17 +2,12 @@
 // session tickets.
 //
 // A [Table] is immutable and read without a lock; [Names] holds the current one, swaps it, and makes the session
-// ticket keys roll. Pairs on disk are read by [Load], and parsed by the first handshake that needs them: there may be a hundred
-// thousand names, of which few are asked for.
-//
-// Files of pairs are looked at again and again ([Pairs.Look]): their times, sizes and inodes. A look costs some microseconds a pair,
-// misses nothing when it comes late, and sees files on network file systems and behind symbolic links that are swapped (as Kubernetes
-// and certbot do). Of those inotify tells nothing, or wants a watch for each folder on the way, from a number that the machine bounds.
+// ticket keys roll. Pairs on disk are read by [Load].
 package cert
 
 import (
-	"crypto/sha256"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"strings"
@@ -26,13 +21,26 @@ type Entry struct {
 	// Domain is the trust domain: PoPs of another one have other ticket keys, and what was
 	// agreed in one never resumes in another.
 	Domain string
-	// Certificate is the chain with its key, as [Load] returns it.
-	Certificate *Pair
+	// Certificate is the chain with its key.
+	Certificate *tls.Certificate
 	// MinVersion is tls.VersionTLS12 or tls.VersionTLS13. Zero: 1.3. QUIC has 1.3 in any case.
 	MinVersion uint16
 	// ClientCAs, if set, makes a client certificate of one of these authorities a condition. Such
 	// names have no session tickets: each connection shows the certificate anew, and a revoked or expired one does not live on in a ticket.
-	ClientCAs *Authorities
+	ClientCAs *x509.CertPool
+}
+
+// A policy is what names must share to be served by one TLS configuration.
+type policy struct {
+	domain string
+	min    uint16
+	cas    *x509.CertPool
+}
+
+// info is the HKDF info of a policy's ticket keys: a session agreed under one policy never
+// resumes under another.
+func (p policy) info() string {
+	return "hither ticket " + p.domain + "\x00" + tls.VersionName(p.min)
 }
 
 // A Table maps names to certificates and policies. It is immutable and safe for
@@ -49,12 +57,18 @@ type named struct {
 	conf  *configs
 }
 
+// configs are the two ready configurations of a policy. They are never cloned by us, so that keys set on
+// them are seen by the next handshake.
+type configs struct {
+	policy    policy
+	tcp, quic *tls.Config
+}
+
 // NewTable builds a table; alpn(quic) is the list of protocols to offer. All mistakes are
 // returned at once, and then no table.
 func NewTable(alpn func(quic bool) []string, entries ...Entry) (*Table, error) {
 	t := &Table{exact: make(map[string]*named), wildcard: make(map[string]*named)}
 	byPolicy := make(map[policy]*configs)
-	bySum := make(map[[sha256.Size]byte]*Authorities)
 	var errs []error
 	for i := range entries {
 		e := &entries[i]
@@ -62,15 +76,9 @@ func NewTable(alpn func(quic bool) []string, entries ...Entry) (*Table, error) {
 			errs = append(errs, err)
 			continue
 		}
-		p := policy{domain: e.Domain, min: e.MinVersion}
+		p := policy{domain: e.Domain, min: e.MinVersion, cas: e.ClientCAs}
 		if p.min == 0 {
 			p.min = tls.VersionTLS13
-		}
-		if cas := e.ClientCAs; cas != nil {
-			if bySum[cas.sum] == nil {
-				bySum[cas.sum] = cas
-			}
-			p.cas = bySum[cas.sum]
 		}
 		c := byPolicy[p]
 		if c == nil {
@@ -102,7 +110,7 @@ func (e *Entry) check() error {
 	switch {
 	case len(e.Names) == 0:
 		return errors.New("cert: an entry without a name")
-	case e.Certificate == nil:
+	case e.Certificate == nil || len(e.Certificate.Certificate) == 0 || e.Certificate.PrivateKey == nil:
 		return fmt.Errorf("cert: %s: no certificate", name)
 	case e.MinVersion != 0 && e.MinVersion != tls.VersionTLS12 && e.MinVersion != tls.VersionTLS13:
 		return fmt.Errorf("cert: %s: minimum version %s: 1.2 and 1.3 are possible", name, tls.VersionName(e.MinVersion))
@@ -113,6 +121,26 @@ func (e *Entry) check() error {
 		}
 	}
 	return nil
+}
+
+// config builds one of a policy's configurations.
+func (t *Table) config(p policy, alpn []string) *tls.Config {
+	c := &tls.Config{
+		MinVersion: p.min,
+		NextProtos: alpn,
+		GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+			if n := t.find(hello.ServerName); n != nil {
+				return n.entry.Certificate, nil
+			}
+			return nil, fmt.Errorf("cert: no certificate for %q", hello.ServerName)
+		},
+		SessionTicketsDisabled: p.cas != nil,
+	}
+	if p.cas != nil {
+		c.ClientCAs = p.cas
+		c.ClientAuth = tls.RequireAndVerifyClientCert
+	}
+	return c
 }
 
 // Lookup returns the entry that serves a name: the exact one, else the wildcard which
@@ -133,4 +161,19 @@ func (t *Table) find(name string) *named {
 		return t.wildcard[rest]
 	}
 	return nil
+}
+
+// Entries returns every entry once, in no order, for metrics such as the time to expiry.
+func (t *Table) Entries() []*Entry {
+	seen := make(map[*Entry]bool)
+	var out []*Entry
+	for _, m := range []map[string]*named{t.exact, t.wildcard} {
+		for _, n := range m {
+			if !seen[n.entry] {
+				seen[n.entry] = true
+				out = append(out, n.entry)
+			}
+		}
+	}
+	return out
 }

@@ -1,8 +1,10 @@
 package cert
 
 import (
+	"crypto/tls"
 	"hash/maphash"
 	"sync"
+	"sync/atomic"
 )
 
 // A replayGuard remembers which session tickets have been used, so that each brings early data
@@ -13,6 +15,8 @@ import (
 // filter is wrong it is so on the safe side: an unused ticket is taken for a used one, which costs
 // its client a round trip. It is safe for concurrent use.
 type replayGuard struct {
+	refused atomic.Uint64
+
 	mu    sync.Mutex
 	seed  maphash.Seed
 	epoch int64              // of used[0]
@@ -71,3 +75,20 @@ func mark(f []uint64, h uint64, set bool) (missing bool) {
 	}
 	return missing
 }
+
+// unwrap is the tls.Config.UnwrapSession of a configuration for QUIC: a ticket that was used before keeps its
+// session, and loses its early data.
+func (t *Tickets) unwrap(conf *tls.Config) func([]byte, tls.ConnectionState) (*tls.SessionState, error) {
+	return func(ticket []byte, cs tls.ConnectionState) (*tls.SessionState, error) {
+		session, err := conf.DecryptTicket(ticket, cs)
+		if session != nil && session.EarlyData && !t.guard.first(ticket, t.epoch.Load()) {
+			session.EarlyData = false
+			t.guard.refused.Add(1)
+		}
+		return session, err
+	}
+}
+
+// EarlyRefused counts the tickets that came a second time, or were taken for such: replays, and clients
+// which use one ticket for several connections.
+func (t *Tickets) EarlyRefused() uint64 { return t.guard.refused.Load() }

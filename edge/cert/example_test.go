@@ -8,7 +8,7 @@ import (
 )
 
 func ExampleNewTable() {
-	pair := new(cert.Pair) // as Load returns them
+	pair := &tls.Certificate{Certificate: [][]byte{{}}, PrivateKey: "a key"} // as Load returns them
 	alpn := func(quic bool) []string {
 		if quic {
 			return []string{"h3"}

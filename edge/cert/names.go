@@ -44,7 +44,7 @@ func (n *Names) Swap(t *Table) {
 	defer n.mu.Unlock()
 	turn := n.tickets.present()
 	for _, c := range t.configs {
-		c.quic.WrapSession, c.quic.UnwrapSession = n.tickets.wrap(c.quic), n.tickets.unwrap(c.quic) // nobody serves with it yet
+		c.quic.UnwrapSession = n.tickets.unwrap(c.quic) // nobody serves with it yet
 	}
 	n.setKeys(t)
 	n.turn.Store(turn)

@@ -11,13 +11,9 @@ import (
 )
 
 // EpochLength is how long one ticket key is used by default. With three epochs accepted
-// a ticket resumes for 8 to 12 hours, which spans the visits of a day. That is also how far back 0-RTT data, and sessions of TLS 1.2, can be
-// read by whoever takes a node's memory or its disk; a day of it, the time between two seeds, would be the other end.
+// a ticket resumes for 8 to 12 hours, which spans the visits of a day. That is also how far back 0-RTT data can be
+// read by whoever takes a node's memory; a day of it, the time between two seeds, would be the other end.
 const EpochLength = 4 * time.Hour
-
-// freshEvery is the number of epochs, a day of the default's, after which a chain that no other node has begins with a new random secret: who
-// has once read a node's memory or disk cannot follow its keys for longer. A shared chain has new seeds for that.
-const freshEvery = 6
 
 // accepted is the number of epochs whose tickets are taken: the current one and two before it.
 const accepted = 3
@@ -26,23 +22,19 @@ const accepted = 3
 type Seed [32]byte
 
 // Tickets is the chain of secrets from which session ticket keys come: K(e+1) = HKDF-SHA256(K(e)), so that
-// no key reveals an earlier one; once a day a random one where no other node has the chain. Epochs are counted from 1970, so nodes with the same seed and a
+// no key reveals an earlier one. Epochs are counted from 1970, so nodes with the same seed and a
 // right clock have the same keys. It is safe for concurrent use.
 type Tickets struct {
-	length  time.Duration
-	now     func() time.Time
-	began   time.Time // as the clock had it
-	life    life
-	guard   *replayGuard
-	refused [earlyRefusals]atomic.Uint64 // early data, by why
+	length time.Duration
+	now    func() time.Time
+	guard  *replayGuard
 
 	// Written with mu held, read without: a handshake looks at them.
 	epoch atomic.Int64  // of chain[0]
 	turn  atomic.Uint64 // counts changes of chain
 
-	mu     sync.Mutex
-	chain  []Seed // newest first, at most accepted
-	shared bool   // it comes of a seed that was given
+	mu    sync.Mutex
+	chain []Seed // newest first, at most accepted
 }
 
 // NewTickets starts a chain with a random seed, which no other node has. Length zero is
@@ -54,11 +46,10 @@ func NewTickets(length time.Duration, now func() time.Time) *Tickets {
 	if now == nil {
 		now = time.Now
 	}
-	t := &Tickets{length: length, now: now, began: now(), guard: newReplayGuard()}
+	t := &Tickets{length: length, now: now, guard: newReplayGuard()}
 	var s Seed
 	rand.Read(s[:]) // never fails, it ends the program instead
-	rand.Read(t.life[:])
-	t.epoch.Store(t.at(t.began))
+	t.epoch.Store(t.at(now()))
 	t.chain = []Seed{s}
 	return t
 }
@@ -68,9 +59,11 @@ func (t *Tickets) at(when time.Time) int64 { return when.UnixNano() / int64(t.le
 // maxSteps bounds how far a seed may be brought forward: ten years of the default's epochs.
 const maxSteps = 1 << 15
 
-// Reseed makes s, which other nodes are given too, the secret of the epoch which contains since, and all later keys come
+// Reseed makes s the secret of the epoch which contains since, and all later keys come
 // from it. Tickets issued before stay good for their time. It fails when since lies in the future, or too far back.
-// Of the tickets that resume, those which this process has issued itself bring early data; see [EarlyRefusal].
+//
+// Which tickets were used is not kept over a restart. Who gives a node its old seed back must not take early
+// data before the tickets of its former life have ended (RFC 8446 section 8.2).
 func (t *Tickets) Reseed(s Seed, since time.Time) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -82,12 +75,8 @@ func (t *Tickets) Reseed(s Seed, since time.Time) error {
 	for range steps {
 		s = next(s)
 	}
-	known := s == t.chain[0]
-	if !known {
+	if s != t.chain[0] {
 		t.push(s)
-	}
-	if !known || !t.shared {
-		t.shared = true
 		t.turn.Add(1)
 	}
 	return nil
@@ -104,24 +93,13 @@ func (t *Tickets) advance() {
 		// A clock that was set right after it had started in 1970: that chain means nothing
 		// to any other node, and need not be followed.
 		rand.Read(t.chain[0][:])
-		t.shared = false
 		epoch = present - accepted
 	}
-	t.follow(epoch, present)
+	for ; epoch < present; epoch++ {
+		t.push(next(t.chain[0]))
+	}
 	t.epoch.Store(present)
 	t.turn.Add(1)
-}
-
-// follow brings the chain from one epoch to another. Called with mu held.
-func (t *Tickets) follow(from, to int64) {
-	for from < to {
-		from++
-		s := next(t.chain[0])
-		if from%freshEvery == 0 && !t.shared {
-			rand.Read(s[:])
-		}
-		t.push(s)
-	}
 }
 
 // push puts s in front and erases what is no longer accepted.

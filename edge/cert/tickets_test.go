@@ -96,34 +96,6 @@ func TestRatchet(t *testing.T) {
 	}
 }
 
-// TestFresh has two who know one chain, as a node and who has read its disk: of a shared one they know the keys of all time, of a node's own those of
-// the day.
-func TestFresh(t *testing.T) {
-	c := newClock()
-	c.at = c.at.Truncate(freshEvery * time.Hour)
-	one := NewTickets(time.Hour, c.now)
-	for _, shared := range []bool{false, true} {
-		if shared {
-			if err := one.Reseed(Seed{1}, c.now()); err != nil {
-				t.Fatal(err)
-			}
-		}
-		chain, _ := one.Keep()
-		other := NewTickets(time.Hour, c.now)
-		if err := other.Restore(chain); err != nil {
-			t.Fatal(err)
-		}
-		for epoch := range 2 * freshEvery {
-			one.present()
-			other.present()
-			if got, want := one.keys("x")[0] == other.keys("x")[0], shared || epoch < freshEvery; got != want {
-				t.Errorf("shared %v: after %d epochs the keys are equal: %v, want %v", shared, epoch, got, want)
-			}
-			c.advance(time.Hour)
-		}
-	}
-}
-
 // TestRollOnDemand shows that a handshake finds the keys of its time although nobody called Roll.
 func TestRollOnDemand(t *testing.T) {
 	c := newClock()

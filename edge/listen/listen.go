@@ -9,7 +9,6 @@ package listen
 import (
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net/http"
 	"net/netip"
@@ -40,12 +39,6 @@ type Config struct {
 	// concurrently, once per handshake, and may return the same configuration each time:
 	// session ticket keys must be set on it explicitly, or nothing resumes.
 	TLS func(hello *tls.ClientHelloInfo, quic bool) (*tls.Config, error)
-
-	// Secret is what the keys of QUIC's address tokens and stateless resets are made of: 16 bytes or more, which this node alone has, and the
-	// same after a restart. Then a client whose address was validated before need not prove it again (RFC 9000 section 8.1.3), and one whose
-	// connection went with the process of before is told at once and not by a timeout (section 10.3). Empty: tokens are good for this process
-	// alone, and there are no stateless resets.
-	Secret []byte
 
 	// ProxyProtocol are the addresses of the proxies in front which must begin each TCP connection, with TLS or without, with a header of the
 	// PROXY protocol, version 1 or 2. The client it names is the connection's remote address in all that follows, limits
@@ -137,9 +130,6 @@ func (c *Config) check() error {
 	}
 	if secure && c.TLS == nil {
 		errs = append(errs, errors.New("listen: an HTTPS or QUIC address without a TLS function"))
-	}
-	if n := len(c.Secret); n > 0 && n < 16 {
-		errs = append(errs, fmt.Errorf("listen: a Secret of %d bytes", n))
 	}
 	if len(c.HTTP) > 0 && c.Plain == nil {
 		errs = append(errs, errors.New("listen: an HTTP address without a Plain handler"))

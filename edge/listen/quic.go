@@ -2,8 +2,6 @@ package listen
 
 import (
 	"context"
-	"crypto/hkdf"
-	"crypto/sha256"
 	"crypto/tls"
 	"errors"
 	"net"
@@ -48,9 +46,6 @@ func (f *Front) newUDP(sock *net.UDPConn) (*udp, error) {
 		ConnContext: f.admitQUIC,
 		Tracer:      dropCounter{f.hooks},
 	}
-	if len(f.cfg.Secret) > 0 {
-		setKeys(u.tr, f.cfg.Secret, sock.LocalAddr())
-	}
 	var err error
 	u.ln, err = u.tr.ListenEarly(baseTLS(true, f.chooseQUIC), quicConfig(f.limits))
 	if err != nil {
@@ -63,25 +58,6 @@ func (f *Front) newUDP(sock *net.UDPConn) (*udp, error) {
 	u.tr.ReadNonQUICPacket(ended, nil)
 	f.loops.Go(func() { f.countStrangers(u) })
 	return u, nil
-}
-
-// connIDBytes is the length of our connection IDs where there are stateless resets. Whoever sends a packet of a connection that does not exist is
-// told what would reset it. With quic-go's 4 bytes one could ask for all of them in a day, before they are used.
-const connIDBytes = 8
-
-// setKeys gives a transport on an address its keys, made of a secret. Resets have another key for each address: the socket of
-// one does not know the connections of another, and must not tell what would reset them (RFC 9000 section 10.3.2).
-func setKeys(tr *quic.Transport, secret []byte, at net.Addr) {
-	token, reset := quic.TokenGeneratorKey(key(secret, "token")), quic.StatelessResetKey(key(secret, "reset "+at.String()))
-	tr.TokenGeneratorKey, tr.StatelessResetKey, tr.ConnectionIDLength = &token, &reset, connIDBytes
-}
-
-func key(secret []byte, purpose string) [32]byte {
-	b, err := hkdf.Key(sha256.New, secret, nil, "hither quic "+purpose, 32)
-	if err != nil {
-		panic(err) // 32 bytes are always possible
-	}
-	return [32]byte(b)
 }
 
 // A quicConn is what we know about one QUIC connection, from its first packet on.

@@ -215,7 +215,7 @@ func TestTicketPolicies(t *testing.T) {
 		t.Error("a session of one policy was resumed under another")
 	}
 
-	_, _, issue := authority(t) // of another authority than the one the site asks for
+	_, issue := authority(t) // of another authority than the one the site asks for
 	conf := w.clientTLS()
 	conf.ServerName = "client.example.org"
 	conf.Certificates = []tls.Certificate{*issue("someone")}

@@ -8,7 +8,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"encoding/pem"
 	"io"
 	"math/big"
 	"net"
@@ -105,7 +104,7 @@ type world struct {
 }
 
 // authority makes certificates for the tests.
-func authority(t testing.TB) (roots *x509.CertPool, der []byte, issue func(names ...string) *tls.Certificate) {
+func authority(t testing.TB) (*x509.CertPool, func(names ...string) *tls.Certificate) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -114,17 +113,17 @@ func authority(t testing.TB) (roots *x509.CertPool, der []byte, issue func(names
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"}, IsCA: true, BasicConstraintsValid: true,
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour), KeyUsage: x509.KeyUsageCertSign,
 	}
-	der, err = x509.CreateCertificate(rand.Reader, ca, ca, key.Public(), key)
+	der, err := x509.CreateCertificate(rand.Reader, ca, ca, key.Public(), key)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if ca, err = x509.ParseCertificate(der); err != nil {
 		t.Fatal(err)
 	}
-	roots = x509.NewCertPool()
-	roots.AddCert(ca)
+	pool := x509.NewCertPool()
+	pool.AddCert(ca)
 	serial := int64(1)
-	return roots, der, func(names ...string) *tls.Certificate {
+	return pool, func(names ...string) *tls.Certificate {
 		serial++
 		leaf := &x509.Certificate{
 			SerialNumber: big.NewInt(serial), Subject: pkix.Name{CommonName: names[0]}, DNSNames: names,
@@ -143,10 +142,6 @@ func authority(t testing.TB) (roots *x509.CertPool, der []byte, issue func(names
 	}
 }
 
-func inPEM(kind string, der []byte) []byte {
-	return pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der})
-}
-
 // open starts a front whose two handlers are h. change, if not nil, edits the configuration.
 func open(t *testing.T, h http.HandlerFunc, change func(*listen.Config)) *world {
 	t.Helper()
@@ -155,58 +150,16 @@ func open(t *testing.T, h http.HandlerFunc, change func(*listen.Config)) *world 
 
 func openAt(t *testing.T, now func() time.Time, h http.HandlerFunc, change func(*listen.Config)) *world {
 	t.Helper()
-	roots, ca, issue := authority(t)
-	dir := t.TempDir()
-	pairs := make(map[string]*cert.Pair)
-	for _, name := range []string{siteName, otherName, "client.example.org"} {
-		c := issue(name)
-		key, err := x509.MarshalPKCS8PrivateKey(c.PrivateKey)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := cert.Save(dir, name, inPEM("CERTIFICATE", c.Certificate[0]), inPEM("PRIVATE KEY", key)); err != nil {
-			t.Fatal(err)
-		}
-		read, news := cert.Load([]cert.Source{cert.Folder(dir, name)}, nil, now())
-		if len(news.Refused) > 0 {
-			t.Fatal(news.Refused[0])
-		}
-		pairs[name], _ = read.At(0)
-	}
-	clients, err := cert.ParseAuthorities(inPEM("CERTIFICATE", ca))
-	if err != nil {
-		t.Fatal(err)
-	}
+	roots, issue := authority(t)
 	table, err := cert.NewTable(listen.ALPN,
-		cert.Entry{Names: []string{siteName}, Domain: "main", Certificate: pairs[siteName]},
-		cert.Entry{Names: []string{otherName}, Domain: "main", Certificate: pairs[otherName], MinVersion: tls.VersionTLS12},
-		cert.Entry{Names: []string{"client.example.org"}, Domain: "main", Certificate: pairs["client.example.org"], ClientCAs: clients},
+		cert.Entry{Names: []string{siteName}, Domain: "main", Certificate: issue(siteName)},
+		cert.Entry{Names: []string{otherName}, Domain: "main", Certificate: issue(otherName), MinVersion: tls.VersionTLS12},
+		cert.Entry{Names: []string{"client.example.org"}, Domain: "main", Certificate: issue("client.example.org"), ClientCAs: roots},
 	)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return start(t, &world{roots: roots, now: now, names: cert.NewNames(table, cert.NewTickets(time.Hour, now))}, h, change)
-}
-
-// again starts another front with the certificates of w, as another process or another node would be.
-func (w *world) again(t *testing.T, tickets *cert.Tickets, h http.HandlerFunc, change func(*listen.Config)) *world {
-	t.Helper()
-	var entries []cert.Entry
-	for _, name := range []string{siteName, otherName, "client.example.org"} {
-		e, _ := w.names.Table().Lookup(name)
-		entries = append(entries, *e)
-	}
-	table, err := cert.NewTable(listen.ALPN, entries...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return start(t, &world{roots: w.roots, now: w.now, names: cert.NewNames(table, tickets)}, h, change)
-}
-
-// start gives a world its front, and returns it.
-func start(t *testing.T, w *world, h http.HandlerFunc, change func(*listen.Config)) *world {
-	t.Helper()
-	w.counts = newCounts(t)
+	w := &world{counts: newCounts(t), roots: roots, now: now, names: cert.NewNames(table, cert.NewTickets(time.Hour, now))}
 	cfg := listen.Config{
 		HTTPS: []netip.AddrPort{any0}, QUIC: []netip.AddrPort{any0}, HTTP: []netip.AddrPort{any0},
 		Handler: h, Plain: h, TLS: w.names.Config, Hooks: w.hooks(), Promise: 50 * time.Millisecond,
@@ -214,7 +167,6 @@ func start(t *testing.T, w *world, h http.HandlerFunc, change func(*listen.Confi
 	if change != nil {
 		change(&cfg)
 	}
-	var err error
 	w.Front, err = listen.Listen(cfg)
 	if err != nil {
 		t.Fatal(err)

@@ -2,15 +2,19 @@ package node
 
 import (
 	"crypto/tls"
+	"crypto/x509"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/netip"
+	"os"
 	"strconv"
 	"strings"
 	"time"
 
 	"hither/cache"
 	"hither/deploy"
+	"hither/edge/cert"
 	"hither/edge/compress"
 	"hither/edge/listen"
 	"hither/edge/proxy"
@@ -163,6 +167,50 @@ func altSvc(port int) string {
 		return ""
 	}
 	return `h3=":` + strconv.Itoa(port) + `"; ma=3600`
+}
+
+// entries say which certificate and policy each name has. Pairs are those of the node's
+// state folder; sites that name files have theirs read here. All mistakes are returned
+// at once.
+func entries(n *deploy.Network, pop *deploy.PoP, pairs cert.Pairs) ([]cert.Entry, error) {
+	var out []cert.Entry
+	var errs []error
+	for _, s := range n.SitesOf(pop) {
+		e := cert.Entry{Domain: s.Trust, MinVersion: tlsVersions[s.TLS.Min]}
+		if s.TLS.ClientCA != "" {
+			pem, err := os.ReadFile(s.TLS.ClientCA)
+			if err != nil {
+				errs = append(errs, fmt.Errorf("site %s: client_ca: %w", s.Name, err))
+				continue
+			}
+			e.ClientCAs = x509.NewCertPool()
+			if !e.ClientCAs.AppendCertsFromPEM(pem) {
+				errs = append(errs, fmt.Errorf("site %s: client_ca: no certificate in %s", s.Name, s.TLS.ClientCA))
+				continue
+			}
+		}
+		if file := s.TLS.Certificate; file.Cert != "" {
+			pair, err := tls.LoadX509KeyPair(file.Cert, file.Key)
+			if err != nil {
+				errs = append(errs, fmt.Errorf("site %s: certificate %s: %w", s.Name, file.Cert, err))
+				continue
+			}
+			e.Names, e.Certificate = s.Hosts, &pair
+			out = append(out, e)
+			continue
+		}
+		for _, host := range s.Hosts {
+			pair := pairs[cert.Canonical(host)]
+			if pair == nil {
+				errs = append(errs, fmt.Errorf("site %s: no certificate for %s in the node's state folder (`hither fleet init` makes local ones)", s.Name, host))
+				continue
+			}
+			one := e
+			one.Names, one.Certificate = []string{host}, pair
+			out = append(out, one)
+		}
+	}
+	return out, errors.Join(errs...)
 }
 
 var tlsVersions = map[string]uint16{"1.2": tls.VersionTLS12, "1.3": tls.VersionTLS13}

@@ -29,7 +29,6 @@ type metrics struct {
 	behind      prometheus.Counter
 	coded       *prometheus.CounterVec // coding
 	expiry      *prometheus.GaugeVec   // name
-	certs       *prometheus.CounterVec // result
 }
 
 // newMetrics registers an edge's metrics by the names of the README.
@@ -69,11 +68,8 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		expiry: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "hither_cert_expiry_seconds", Help: "When the certificate of a name expires, in seconds since 1970.",
 		}, []string{"name"}),
-		certs: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "hither_cert_loads_total", Help: "Certificates read from new or changed files: taken, or why the old one stays.",
-		}, []string{"result"}),
 	}
-	r.MustRegister(m.requests, m.firstByte, m.bytes, m.connections, m.handshakes, m.rejected, m.probes, m.inner, m.behind, m.coded, m.expiry, m.certs)
+	r.MustRegister(m.requests, m.firstByte, m.bytes, m.connections, m.handshakes, m.rejected, m.probes, m.inner, m.behind, m.coded, m.expiry)
 	for _, c := range cache.Codings() {
 		m.coded.WithLabelValues(c.String())
 	}
@@ -81,18 +77,11 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		m.rejected.WithLabelValues(string(reason))
 	}
 	m.rejected.WithLabelValues(rejectedRevoked)
-	m.certs.WithLabelValues(certTaken)
-	for _, reason := range cert.Reasons {
-		m.certs.WithLabelValues(string(reason))
-	}
 	return m
 }
 
 // rejectedRevoked is the reason of a request over a connection of another PoP that was revoked since it began.
 const rejectedRevoked = "revoked"
-
-// certTaken is the result of a certificate that is in use; the others are a cert.Reason.
-const certTaken = "taken"
 
 // hooks lets a front count into m.
 func (m *metrics) hooks() listen.Hooks {
@@ -175,12 +164,9 @@ func watchEncoding(r prometheus.Registerer, p *proxy.Proxy) {
 
 // watchTickets registers what session tickets count by themselves.
 func watchTickets(r prometheus.Registerer, t *cert.Tickets) {
-	for _, why := range cert.EarlyRefusals() {
-		r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
-			Name: "hither_edge_early_refused_total", Help: "Session tickets whose 0-RTT data was not taken because they had been used before, or may have been.",
-			ConstLabels: prometheus.Labels{"reason": why.String()},
-		}, func() float64 { return float64(t.EarlyRefused(why)) }))
-	}
+	r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Name: "hither_edge_early_refused_total", Help: "Session tickets whose 0-RTT data was not taken because they had been used before.",
+	}, func() float64 { return float64(t.EarlyRefused()) }))
 }
 
 // watchLog registers what the access log counts.

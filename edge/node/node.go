@@ -65,7 +65,6 @@ type Node struct {
 	orders  orderLog
 	cache   *cache.Cache
 	proxy   *proxy.Proxy
-	tickets *cert.Tickets
 	names   *cert.Names
 	front   *listen.Front
 	inner   *listen.Front // for other PoPs; nil where the PoP is no shield
@@ -83,7 +82,7 @@ type Node struct {
 	revision int // files taken since the process began; the fleet's number is in o.Fleet
 	refused  string
 	later    []string // settings changed in the file that need a new start
-	certs    certificates
+	pairs    cert.Pairs
 	origins  map[string]*origin
 }
 
@@ -119,25 +118,24 @@ func New(o Options) (_ *Node, err error) {
 	if n.origins, err = n.makeOrigins(o.Network, nil); err != nil {
 		return nil, err
 	}
-	table, certs, news, err := n.table(o.Network)
-	n.refuseCerts(news)
+	table, err := n.table(o.Network)
 	if err != nil {
 		return nil, err
 	}
-	n.tickets = n.newTickets()
-	n.names = cert.NewNames(table, n.tickets)
+	tickets := cert.NewTickets(0, o.Now)
+	n.names = cert.NewNames(table, tickets)
 	if err := n.listen(pop); err != nil {
 		return nil, err
 	}
 	watchCache(n.metrics, n.cache, n.store)
 	watchEncoding(n.metrics, n.proxy)
-	watchTickets(n.metrics, n.tickets)
+	watchTickets(n.metrics, tickets)
 	n.metrics.MustRegister(originCollector{n})
 	if o.AccessLog != nil {
 		watchLog(n.metrics, o.AccessLog)
 	}
 	o.Fleet.Watch(n.metrics)
-	n.useCerts(certs, news)
+	n.expiries()
 	return n, n.operate(pop)
 }
 
@@ -154,7 +152,7 @@ func (n *Node) listen(pop *deploy.PoP) error {
 	front, err := listen.Listen(listen.Config{
 		HTTPS: https, QUIC: https, HTTP: addresses(pop, n.edge.Listen.HTTP),
 		Handler: n.tally.around(n.proxy), Plain: n.tally.around(redirect{n.proxy}), TLS: n.names.Config,
-		Secret: n.o.Identity.Own("quic"), ProxyProtocol: n.edge.Listen.ProxyProtocol, Limits: limits(n.edge.Limits), Logger: n.o.Log, Hooks: hooks,
+		ProxyProtocol: n.edge.Listen.ProxyProtocol, Limits: limits(n.edge.Limits), Logger: n.o.Log, Hooks: hooks,
 	})
 	n.front = front
 	if err != nil {
@@ -206,13 +204,9 @@ const warmTime = 3 * time.Second
 // as before until no client can be sent here any more; then it sends its clients away.
 func (n *Node) Run(ctx context.Context) error {
 	served := n.serve()
-	beside, stop := context.WithCancel(context.Background())
-	var besides sync.WaitGroup
-	besides.Go(func() { n.tally.meter(beside) })
-	besides.Go(func() { n.keepTickets(beside) })
-	besides.Go(func() { n.watchCerts(beside) })
-	defer besides.Wait()
-	defer stop()
+	meter, stopMeter := context.WithCancel(context.Background())
+	defer stopMeter()
+	go n.tally.meter(meter)
 	n.warm(ctx)
 	n.life.Advance(ops.Ready)
 	n.o.Log.Info("ready", "https", n.front.HTTPS(), "http", n.front.HTTP(), "quic", n.front.QUIC(), "inner", n.innerAddresses())

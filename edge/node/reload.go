@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"hither/deploy"
+	"hither/edge/cert"
+	"hither/edge/listen"
 )
 
 // Reload takes a new network file while serving: sites, certificates and origins change
@@ -20,8 +22,7 @@ func (n *Node) Reload(network *deploy.Network) error {
 	if pop == nil {
 		return fmt.Errorf("node: the new network file has no PoP %q; it keeps running on the old one", n.o.Name)
 	}
-	table, certs, news, err := n.table(network)
-	n.refuseCerts(news)
+	table, err := n.table(network)
 	if err != nil {
 		return err
 	}
@@ -38,7 +39,7 @@ func (n *Node) Reload(network *deploy.Network) error {
 	}
 	n.network, n.refused, n.origins = network, "", origins
 	n.revision++
-	n.useCerts(certs, news)
+	n.expiries()
 	n.o.Log.Info("network file taken", "at_next_start", n.later)
 	return nil
 }
@@ -107,6 +108,20 @@ func (n *Node) retire(old, next map[string]*origin) {
 			}()
 		}
 	}
+}
+
+// table reads the certificates and builds the table of names.
+func (n *Node) table(network *deploy.Network) (*cert.Table, error) {
+	pairs, err := cert.Load(n.certsFolder(), n.pairs)
+	if err != nil {
+		n.o.Log.Warn("some certificates were not taken", "error", err)
+	}
+	list, err := entries(network, network.PoP(n.o.Name), pairs)
+	if err != nil {
+		return nil, err
+	}
+	n.pairs = pairs
+	return cert.NewTable(listen.ALPN, list...)
 }
 
 // restartNeeded names the settings that differ and take a new start.

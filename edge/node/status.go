@@ -1,15 +1,14 @@
 package node
 
 import (
+	"crypto/tls"
 	"fmt"
-	"math"
 	"net/http"
 	"os"
 	"slices"
 	"strings"
 
 	"hither/deploy/ops"
-	"hither/edge/cert"
 	"hither/edge/proxy"
 )
 
@@ -56,18 +55,10 @@ func (n *Node) Status() ops.Status {
 	if _, d := tiers(n.store); d != nil && d.Off() != nil {
 		s.Problems = append(s.Problems, "the disk tier is off until the next start: "+firstLine(d.Off().Error()))
 	}
-	refused := n.certs.pairs.Refused()
-	for i, r := range refused {
-		if i == refusalsShown {
-			s.Problems = append(s.Problems, fmt.Sprintf("%d more certificates were not taken", len(refused)-i))
-			break
-		}
-		s.Problems = append(s.Problems, "a certificate was not taken: "+strings.TrimPrefix(r.Error(), "cert: "))
-	}
 	slices.SortFunc(s.Origins, func(a, b ops.OriginStatus) int { return strings.Compare(a.Origin, b.Origin) })
 	now := n.o.Now()
-	n.eachName(func(name, issuer string, c *cert.Pair) {
-		days := int(c.NotAfter().Sub(now).Hours() / 24)
+	n.eachName(func(name, issuer string, c *tls.Certificate) {
+		days := int(c.Leaf.NotAfter.Sub(now).Hours() / 24)
 		s.Certificates = append(s.Certificates, ops.CertificateStatus{Name: name, Issuer: issuer, DaysLeft: days})
 	})
 	all := ops.Status{Network: n.network.Name, Revision: n.revision, Nodes: []ops.NodeStatus{s}}
@@ -75,16 +66,13 @@ func (n *Node) Status() ops.Status {
 	return all
 }
 
-// refusalsShown is how many certificates that were not taken a status tells of.
-const refusalsShown = 5
-
 func firstLine(s string) string {
 	line, _, _ := strings.Cut(s, "\n")
 	return line
 }
 
 // eachName calls f for every name served with a certificate. n.mu is held.
-func (n *Node) eachName(f func(name, issuer string, c *cert.Pair)) {
+func (n *Node) eachName(f func(name, issuer string, c *tls.Certificate)) {
 	table := n.names.Table()
 	for _, s := range n.network.SitesOf(n.network.PoP(n.o.Name)) {
 		issuer := s.TLS.Certificate.Source
@@ -92,33 +80,19 @@ func (n *Node) eachName(f func(name, issuer string, c *cert.Pair)) {
 			issuer = "file"
 		}
 		for _, host := range s.Hosts {
-			if e, ok := table.Lookup(strings.Replace(host, "*", "any", 1)); ok {
+			if e, ok := table.Lookup(strings.Replace(host, "*", "any", 1)); ok && e.Certificate.Leaf != nil {
 				f(host, issuer, e.Certificate)
 			}
 		}
 	}
 }
 
-// expiriesShown is how many names have a metric of their own. Of more, the one that ends first stands for all: a page of a hundred thousand
-// lines is read by nobody in time.
-const expiriesShown = 1000
-
 // expiries sets the metric of certificates. n.mu is held, or nothing runs yet.
 func (n *Node) expiries() {
-	ends, first := make(map[string]float64), math.Inf(1)
-	n.eachName(func(name, _ string, c *cert.Pair) {
-		end := float64(c.NotAfter().Unix())
-		if first = min(first, end); len(ends) <= expiriesShown {
-			ends[name] = end
-		}
-	})
-	if len(ends) > expiriesShown {
-		ends = map[string]float64{"": first}
-	}
 	n.count.expiry.Reset()
-	for name, end := range ends {
-		n.count.expiry.WithLabelValues(name).Set(end)
-	}
+	n.eachName(func(name, _ string, c *tls.Certificate) {
+		n.count.expiry.WithLabelValues(name).Set(float64(c.Leaf.NotAfter.Unix()))
+	})
 }
 
 func (n *Node) statusCall(*http.Request) (string, any, error) { return "status", n.Status(), nil }

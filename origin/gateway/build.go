@@ -27,7 +27,7 @@ func (g *Gateway) frontConfig(o *deploy.Origin) listen.Config {
 			}
 			return overTCP, nil
 		},
-		Secret: g.o.Identity.Own("quic"), ProxyProtocol: o.Gateway.ProxyProtocol,
+		ProxyProtocol: o.Gateway.ProxyProtocol,
 		// The peers are our own edges, which open few connections and many streams.
 		Limits: listen.Limits{
 			HeaderBytes: 256 << 10, HeaderFields: 1024, URLBytes: 64 << 10, Streams: 1000, Idle: 10 * time.Minute,

@@ -5,22 +5,30 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"hither/edge/cert"
 )
 
-// TestSave writes pairs where they are read from, and where nobody else reads them.
-func TestSave(t *testing.T) {
+func TestLoad(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "certs")
-	for name, host := range map[string]string{"WWW.Example.org.": "www.example.org", "*.example.org": "*.example.org"} {
-		chain, key := pair(t, host)
+	if pairs, err := cert.Load(dir, nil); err != nil || len(pairs) != 0 {
+		t.Fatalf("no folder: %v, %v", pairs, err)
+	}
+	save := func(name string, names ...string) {
+		t.Helper()
+		chain, key := pair(t, names...)
 		if err := cert.Save(dir, name, chain, key); err != nil {
 			t.Fatal(err)
 		}
-		if _, news := cert.Load([]cert.Source{cert.Folder(dir, name), cert.Folder(dir, host)}, nil, time.Now()); len(news.Taken) != 2 {
-			t.Errorf("%s: %v", name, news.Refused)
-		}
+	}
+	save("WWW.Example.org.", "www.example.org")
+	save("*.example.org", "*.example.org")
+	first, err := cert.Load(dir, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(first) != 2 || first["www.example.org"] == nil || first["*.example.org"] == nil {
+		t.Fatalf("loaded %v", first)
 	}
 	for _, path := range []string{"www.example.org", "%2A.example.org"} {
 		for file, want := range map[string]os.FileMode{"": 0o700, "key.pem": 0o600, "cert.pem": 0o600} {
@@ -32,6 +40,51 @@ func TestSave(t *testing.T) {
 				t.Errorf("%s/%s: mode %o, want %o", path, file, got, want)
 			}
 		}
+	}
+
+	// A key that does not fit: the old pair stays, the other name is read as ever.
+	_, other := pair(t, "www.example.org")
+	if err := os.WriteFile(filepath.Join(dir, "www.example.org", "key.pem"), other, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	second, err := cert.Load(dir, first)
+	if err == nil || !strings.Contains(err.Error(), "pair of www.example.org: private key does not match public key; the old one stays") {
+		t.Errorf("error %v", err)
+	}
+	if second["www.example.org"] != first["www.example.org"] || second["*.example.org"] == nil {
+		t.Errorf("loaded %v", second)
+	}
+	if fresh, _ := cert.Load(dir, nil); fresh["www.example.org"] != nil {
+		t.Error("a pair that does not fit was loaded")
+	}
+
+	// A folder that is gone takes its pair with it.
+	if err := os.RemoveAll(filepath.Join(dir, "www.example.org")); err != nil {
+		t.Fatal(err)
+	}
+	if third, err := cert.Load(dir, second); err != nil || third["www.example.org"] != nil || len(third) != 1 {
+		t.Errorf("loaded %v, %v", third, err)
+	}
+}
+
+// TestLoadFolders shows that folder names are taken in one spelling only, and hidden ones and files not at all.
+func TestLoadFolders(t *testing.T) {
+	dir := t.TempDir()
+	chain, key := pair(t, "www.example.org")
+	for _, name := range []string{"WWW.example.org", "%77ww.example.org", "%2E%2E%2Fwww.example.org", ".hidden", "x%zz", strings.Repeat("a", 60) + ".test"} {
+		if err := os.MkdirAll(filepath.Join(dir, name), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		os.WriteFile(filepath.Join(dir, name, "cert.pem"), chain, 0o600)
+		os.WriteFile(filepath.Join(dir, name, "key.pem"), key, 0o600)
+	}
+	os.WriteFile(filepath.Join(dir, "README"), nil, 0o600)
+	pairs, err := cert.Load(dir, nil)
+	if len(pairs) != 0 {
+		t.Errorf("loaded %v", pairs)
+	}
+	if err == nil || strings.Count(err.Error(), "\n") != 4 {
+		t.Errorf("want five lines of errors, have:\n%v", err)
 	}
 }
 
